@@ -1,0 +1,79 @@
+# escrowctl. `make help` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+BIN          := bin/escrowctl
+VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT       ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+# The commit's own time, so that one commit builds to one binary.
+DATE         ?= $(shell TZ=UTC0 git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null || echo unknown)
+LDFLAGS      := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)
+
+TEST_TIMEOUT ?= 20m
+TEST_FLAGS   ?=
+PACKAGES     ?= ./...
+FUZZTIME     ?= 30s
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/escrowctl, static, with version, commit and date
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/escrowctl
+
+.PHONY: test
+test: deps images ## run all tests, setting up what they need
+	go test -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PACKAGES)
+
+.PHONY: race
+race: deps images ## run all tests with the race detector (needs a C compiler)
+	go test -race -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PACKAGES)
+
+.PHONY: lint
+lint: ## gofmt, go vet, golangci-lint, scripts
+	@unformatted=$$(gofmt -l .); \
+	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w: $$unformatted" >&2; exit 1; fi
+	go vet ./...
+	for script in scripts/*.sh .ci/run; do bash -n "$$script"; done
+	@scripts/tools.sh golangci-lint
+	"$$(. scripts/lib.sh && tool_path golangci-lint)" run ./...
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (30s)
+	@grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' . | sort | while read -r file; do \
+		grep -oE '^func Fuzz[A-Za-z0-9_]+' "$$file" | cut -d' ' -f2 | while read -r target; do \
+			echo "== $$target ($$file)"; \
+			go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s; \
+		done; \
+	done
+
+.PHONY: bench
+bench: deps tools ## measure against pg_dump, gzip and psql, side by side
+	bench/run.sh
+
+.PHONY: demo
+demo: deps images build ## start the sandbox and show every capability on it
+	scripts/demo.sh
+
+.PHONY: demo-down
+demo-down: ## remove the sandbox: containers, volumes, network, images, files
+	scripts/demo-down.sh
+
+.PHONY: deps
+deps: ## install the Debian packages that are missing
+	scripts/deps.sh
+
+.PHONY: tools
+tools: ## build the tools that tests and sandbox use into the cache
+	scripts/tools.sh versitygw
+
+.PHONY: images
+images: deps tools ## build the container images of tests and sandbox
+	scripts/images.sh
+
+.PHONY: clean
+clean: ## remove what was built here
+	rm -rf bin dist bench/out coverage.out

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Removes all that `make demo` made: containers, volumes, network, images,
+# secrets, backups and state. The caches of tools and Go stay.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+. scripts/sandbox.sh
+
+need_docker
+# By label and not through Compose: that works without .env too, and for
+# containers of one-off runs.
+remove() {
+	local what=$1 ids
+	shift
+	ids=$(docker "$what" ls -q --filter "label=com.docker.compose.project=$SANDBOX_PROJECT" "$@")
+	# shellcheck disable=SC2086 # a list of ids
+	[ -z "$ids" ] || docker "$what" rm $([ "$what" = network ] || printf -- -f) $ids >/dev/null
+}
+remove container -a
+remove volume
+remove network
+
+images=$(docker image ls -q --filter label=escrowctl.recipe)
+bases=$(docker image ls --format '{{.Repository}}:{{.Tag}}' escrowctl-sandbox/base)
+for image in "$POSTGRES_IMAGE" "$REDIS_IMAGE" "$S3_IMAGE" $images $bases; do
+	if docker image inspect "$image" >/dev/null 2>&1; then
+		docker image rm "$image" >/dev/null || say "$image stays: something still uses it"
+	fi
+done
+rm -rf "$SANDBOX_RUN" "$SANDBOX_ENV" "$SANDBOX_ENV.new"
+say "the sandbox is gone"

@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Shows escrowctl at work on the sandbox: a PostgreSQL database in a container
+# that publishes no port, and a real S3 bucket. `make demo` runs it after it
+# has built what it needs. It may be run again and again; `make demo-down`
+# removes everything.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+. scripts/sandbox.sh
+
+readonly RESTORED=stellar_escrow_restored
+
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+	bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m'
+else
+	bold='' dim='' plain=''
+fi
+
+step=0
+heading() {
+	step=$((step + 1))
+	printf '\n%s== %d. %s%s\n' "$bold" "$step" "$*" "$plain"
+}
+
+# show prints a command as one would type it and runs it; it goes on after a
+# warning and ends the demo after a failure. The password of a
+# URL is shown as the variable that holds it.
+show() {
+	local line="escrowctl $*"
+	printf '%s$ %s%s\n' "$dim" "${line//$POSTGRES_PASSWORD/\$POSTGRES_PASSWORD}" "$plain"
+	local code=0
+	bin/escrowctl "$@" || code=$?
+	# 1 is a warning: worth reading, and no reason to stop.
+	[ "$code" -le 1 ] || die "escrowctl ended with exit code $code"
+}
+
+# counts lists the exact rows of every table, partitions by themselves.
+counts() {
+	sandbox_sql "$1" <<-'SQL'
+		SELECT format('SELECT %L, count(*) FROM ONLY %s', c.oid::regclass, c.oid::regclass)
+		FROM pg_class c
+		WHERE c.relkind IN ('r', 'm') AND c.relnamespace = 'public'::regnamespace
+		ORDER BY c.oid::regclass::text \gexec
+	SQL
+}
+
+start_sandbox() {
+	make_env
+	set -a
+	. "$SANDBOX_ENV"
+	set +a
+	sandbox_compose up -d
+	wait_healthy postgres redis s3
+	printf 'database stellar_escrow: %s rows in %s tables\n' \
+		"$(counts stellar_escrow | awk -F'|' '{ n += $2 } END { print n }')" \
+		"$(counts stellar_escrow | wc -l)"
+}
+
+demo_backup() {
+	heading 'Back up the database into the bucket'
+	show backup
+	heading 'List what there is'
+	show backup list
+	heading 'Verify the newest backup where it lies, in the bucket'
+	show backup verify latest --s3
+	heading 'Restore it into a second database'
+	sandbox_sql postgres -c 'SET client_min_messages = warning' -c "DROP DATABASE IF EXISTS $RESTORED" -c "CREATE DATABASE $RESTORED"
+	show backup restore latest --to "$RESTORED"
+}
+
+compare() {
+	heading 'Compare the two, row counts of every table'
+	counts stellar_escrow >"$work/source"
+	counts "$RESTORED" >"$work/restored"
+	if ! diff -u --label source --label restored "$work/source" "$work/restored"; then
+		die 'the restored database differs from its source'
+	fi
+	awk -F'|' '{ printf "  %-24s %8d\n", $1, $2 }' "$work/restored"
+	printf 'all %d tables are equal\n' "$(wc -l <"$work/source")"
+}
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+need_docker
+started=$SECONDS
+
+heading 'Start the sandbox: PostgreSQL, Redis and an S3 store'
+start_sandbox
+demo_backup
+compare
+# The sections of further commands go here, each a function like demo_backup.
+
+printf '\n%sdone in %d s.%s The sandbox keeps running. To go on by hand:\n' "$bold" $((SECONDS - started)) "$plain"
+printf '  set -a; . %s; set +a; bin/escrowctl backup list\n' "$SANDBOX_ENV"
+printf 'To remove it: make demo-down\n'

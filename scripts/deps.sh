@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that tests and sandbox need, and only those
+# that are missing. Nothing that is installed is started, no database cluster
+# is made, and the machine's settings are afterwards as before.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+
+packages=()
+compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
+command -v redis-server >/dev/null || packages+=(redis-server)
+command -v mmdebstrap >/dev/null || packages+=(mmdebstrap)
+docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || packages+=(docker-compose)
+need_docker
+[ ${#packages[@]} -eq 0 ] && exit 0
+
+command -v apt-get >/dev/null || die "missing: ${packages[*]}; this machine has no apt-get, install them by hand"
+say "installing ${packages[*]}"
+
+policy=/usr/sbin/policy-rc.d
+cluster=/etc/postgresql-common/createcluster.conf
+made_policy= saved_cluster=
+
+restore() {
+	[ -z "$made_policy" ] || as_root rm -f "$policy"
+	[ -z "$saved_cluster" ] || as_root mv -f "$saved_cluster" "$cluster"
+}
+trap restore EXIT
+
+apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y "$@"; }
+
+# A policy-rc.d that forbids all starts; one that is there is left to rule.
+if [ ! -e "$policy" ]; then
+	made_policy=1
+	printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+	as_root chmod 755 "$policy"
+fi
+apt update >/dev/null
+if [[ " ${packages[*]} " == *" postgresql "* ]]; then
+	apt install --no-install-recommends postgresql-common
+	saved_cluster=$cluster.escrowctl-saved
+	as_root cp -p "$cluster" "$saved_cluster"
+	printf 'create_main_cluster = false\n' | as_root tee "$cluster" >/dev/null
+fi
+apt install --no-install-recommends "${packages[@]}"

@@ -1,0 +1,86 @@
+# Functions for the sandbox, on top of lib.sh. To be sourced by bash from the
+# root of the repository.
+
+readonly SANDBOX_DIR=deploy/sandbox
+readonly SANDBOX_ENV=$SANDBOX_DIR/.env
+readonly SANDBOX_RUN=$SANDBOX_DIR/.run
+
+sandbox_compose() {
+	compose --project-name "$SANDBOX_PROJECT" --file "$SANDBOX_DIR/docker-compose.yml" --project-directory "$SANDBOX_DIR" "$@"
+}
+
+random_secret() { head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n'; }
+
+port_is_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+free_port() {
+	local port
+	for port in $(seq 19000 19100); do
+		if port_is_free "$port"; then
+			printf '%s\n' "$port"
+			return
+		fi
+	done
+	die "no free port between 19000 and 19100 for the sandbox's bucket"
+}
+
+# make_env writes the sandbox's secrets, once: the volumes keep the first ones.
+make_env() {
+	[ -f "$SANDBOX_ENV" ] && return
+	local password port run
+	if docker volume inspect "${SANDBOX_PROJECT}_postgres_data" >/dev/null 2>&1; then
+		die "a sandbox without its $SANDBOX_ENV is left from before (or belongs to another checkout): make demo-down, then again"
+	fi
+	password=$(random_secret)
+	port=$(free_port)
+	run=$PWD/$SANDBOX_RUN
+	mkdir -p "$SANDBOX_RUN"
+	(
+		umask 077
+		cat >"$SANDBOX_ENV.new" <<-ENV
+			COMPOSE_PROJECT_NAME=$SANDBOX_PROJECT
+			POSTGRES_PASSWORD=$password
+			DATABASE_URL=postgres://indexer:$password@postgres:5432/stellar_escrow
+			REDIS_PASSWORD=$(random_secret)
+			S3_PORT=$port
+			S3_BUCKET=s3://stellarescrow-backups
+			AWS_ENDPOINT_URL_S3=http://127.0.0.1:$port
+			AWS_REGION=us-east-1
+			AWS_ACCESS_KEY_ID=$(random_secret | cut -c1-20)
+			AWS_SECRET_ACCESS_KEY=$(random_secret)
+			BACKUP_DIR='$run/backups'
+			ESCROWCTL_STATE_DIR='$run/state'
+			ESCROWCTL_CONFIG='$PWD/$SANDBOX_DIR/escrowctl.yaml'
+		ENV
+	)
+	mv "$SANDBOX_ENV.new" "$SANDBOX_ENV"
+}
+
+container_of() {
+	docker ps -q --filter "label=com.docker.compose.project=$SANDBOX_PROJECT" \
+		--filter "label=com.docker.compose.service=$1" --filter label=com.docker.compose.oneoff=False
+}
+
+# wait_healthy waits until Docker calls the services healthy.
+wait_healthy() {
+	local service id health deadline=$((SECONDS + 180))
+	for service in "$@"; do
+		while :; do
+			id=$(container_of "$service")
+			health=$([ -z "$id" ] || docker inspect -f '{{.State.Health.Status}}' "$id")
+			[ "$health" = healthy ] && break
+			if [ $SECONDS -ge $deadline ]; then
+				[ -z "$id" ] || docker logs --tail 30 "$id" >&2
+				die "$service is ${health:-not running} after 3 minutes"
+			fi
+			sleep 0.3
+		done
+	done
+}
+
+# sandbox_sql runs SQL in a database of the sandbox: sandbox_sql DB [PSQL ARGS].
+sandbox_sql() {
+	local db=$1
+	shift
+	docker exec -i "$(container_of postgres)" psql -X -q -A -t -v ON_ERROR_STOP=1 -U indexer -d "$db" "$@"
+}
