@@ -1,0 +1,197 @@
+package sqldump
+
+import (
+	"context"
+	"errors"
+	"io"
+)
+
+// Source yields the parts of a dump, from an indexed or a plain file.
+type Source interface {
+	// EscapeStrings tells how to read strings; see Info. Of a plain source it
+	// is right once its pre-data has passed.
+	EscapeStrings() bool
+	// Codec is how the parts are compressed, for their Decoder; None for plain.
+	Codec() Codec
+}
+
+// Part is a piece of a dump on its way to a server.
+type Part struct {
+	Section Section
+	Table   string
+	Rows    int64
+	Line    int64 // of the whole SQL, from 1
+	raw     *Raw
+	sql     []byte
+}
+
+// SQL returns the part's text, decompressing it with d into buf if it must.
+func (p *Part) SQL(d *Decoder, buf []byte) ([]byte, error) {
+	if p.raw == nil {
+		return p.sql, nil
+	}
+	return d.Decode(buf, p.raw.Data, p.raw.Member.SQLSize)
+}
+
+// Release gives the part's memory back.
+func (p *Part) Release() {
+	if p.raw != nil {
+		p.raw.Release()
+	}
+	p.sql = nil
+}
+
+// Indexed is a dump with an index: each table can be read on its own.
+type Indexed struct {
+	x    *Index
+	open Ranger
+}
+
+// IndexedSource reads an indexed dump through open.
+func IndexedSource(x *Index, open Ranger) *Indexed { return &Indexed{x, open} }
+
+// EscapeStrings implements Source.
+func (s *Indexed) EscapeStrings() bool { return s.x.EscapeStrings }
+
+// Codec implements Source.
+func (s *Indexed) Codec() Codec { return s.x.Codec }
+
+// Rows is the COPY block of one table: neighbouring members.
+type Rows struct {
+	Table string
+	Rows  int64
+	Size  int64 // compressed bytes
+	span  span
+}
+
+// Tables returns the COPY blocks of the dump.
+func (s *Indexed) Tables() []Rows {
+	var out []Rows
+	line := int64(1)
+	for i, m := range s.x.Members {
+		if m.Table != "" {
+			n := len(out)
+			if n == 0 || out[n-1].span.to != i || out[n-1].Table != m.Table {
+				out = append(out, Rows{Table: m.Table, span: span{from: i, line: line}})
+				n++
+			}
+			b := &out[n-1]
+			b.span.to = i + 1
+			b.Rows += m.Rows
+			b.Size += m.Size
+		}
+		line += m.Lines
+	}
+	return out
+}
+
+// EachRow passes the parts of one COPY block to fn, in order; fn must Release
+// each.
+func (s *Indexed) EachRow(ctx context.Context, rows Rows, fn func(*Part) error) error {
+	return s.x.read(ctx, s.open, rows.span, pass(fn))
+}
+
+// EachSQL passes the parts of a section that hold no rows to fn, in order.
+func (s *Indexed) EachSQL(ctx context.Context, section Section, fn func(*Part) error) error {
+	line := int64(1)
+	run := span{}
+	flush := func() error {
+		r := run
+		run = span{}
+		return s.x.read(ctx, s.open, r, pass(fn))
+	}
+	for i, m := range s.x.Members {
+		switch {
+		case m.Section == section && m.Table == "":
+			if run.to == 0 {
+				run = span{from: i, line: line}
+			}
+			run.to = i + 1
+		case run.to > 0:
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		line += m.Lines
+	}
+	return flush()
+}
+
+func pass(fn func(*Part) error) func(*Raw) error {
+	return func(r *Raw) error {
+		return fn(&Part{Section: r.Member.Section, Table: r.Member.Table, Rows: r.Member.Rows, Line: r.Line, raw: r})
+	}
+}
+
+// Plain is a dump that can only be read from its start to its end.
+type Plain struct{ sp *Splitter }
+
+// PlainSource reads the decompressed text of any plain dump.
+func PlainSource(r io.Reader) *Plain { return &Plain{sp: NewSplitter(r, 0)} }
+
+// EscapeStrings implements Source.
+func (s *Plain) EscapeStrings() bool { return s.sp.Info().EscapeStrings }
+
+// Codec implements Source.
+func (s *Plain) Codec() Codec { return None }
+
+// Each passes all parts to fn in order. Without the dump's end mark it is
+// ErrTruncated.
+func (s *Plain) Each(ctx context.Context, fn func(*Part) error) error {
+	line := int64(1)
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		p, err := s.sp.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		part := &Part{Section: p.Section, Table: p.Table, Rows: p.Rows, Line: line, sql: p.SQL}
+		line += p.Lines
+		if err := fn(part); err != nil {
+			return err
+		}
+	}
+	if !s.sp.Info().Complete {
+		return errNoEnd
+	}
+	return nil
+}
+
+// Summary is what a plain dump was found to hold.
+type Summary struct {
+	Info
+	SQLSize int64
+	Rows    int64
+	Tables  []Table
+}
+
+// Scan reads the decompressed text of a plain dump to its end and counts what
+// is in it. Without its end mark it is ErrTruncated.
+func Scan(ctx context.Context, r io.Reader) (*Summary, error) {
+	sp := NewSplitter(r, 0)
+	var x Index // for its sums
+	for {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		p, err := sp.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		x.add(Member{Table: p.Table, Rows: p.Rows, SQLSize: int64(len(p.SQL))})
+		sp.Recycle(p)
+	}
+	sum := &Summary{Info: sp.Info(), SQLSize: x.SQLSize, Rows: x.Rows, Tables: x.Tables}
+	if !sum.Complete {
+		return sum, errNoEnd
+	}
+	return sum, nil
+}
