@@ -1,0 +1,117 @@
+package s3store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/middleware"
+)
+
+// connectTimeout bounds a TCP connect, and stands for a dead host.
+const connectTimeout = 10 * time.Second
+
+func newClient(ctx context.Context, opt Options) (*s3.Client, error) {
+	// The SDK adds AWS_CA_BUNDLE to a client of this type only, so it is
+	// wrapped further down. It also fetches the credentials.
+	transport := awshttp.NewBuildableClient().WithDialerOptions(func(d *net.Dialer) {
+		d.Timeout = connectTimeout
+	}).WithTransportOptions(func(t *http.Transport) {
+		t.ResponseHeaderTimeout = opt.Stall
+		// Parts share no connection, so that one that hangs stops no other.
+		t.ForceAttemptHTTP2 = false
+		t.MaxIdleConnsPerHost = opt.Concurrency + 2
+	})
+	load := []func(*config.LoadOptions) error{
+		config.WithHTTPClient(transport),
+		// Checksums are given with each request, by us: the SDK's own come as
+		// trailers, which several S3-compatible stores do not know.
+		config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired),
+		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
+		config.WithRetryer(func() aws.Retryer { return newRetryer(opt) }),
+	}
+	if opt.Region != "" {
+		load = append(load, config.WithRegion(opt.Region))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, load...)
+	if err != nil {
+		return nil, fmt.Errorf("S3 configuration: %w: check the AWS_* variables and the files in ~/.aws", err)
+	}
+	if cfg.Region == "" {
+		cfg.Region = "us-east-1"
+	}
+	return s3.NewFromConfig(cfg, opt.apply), nil
+}
+
+func (o *Options) apply(c *s3.Options) {
+	if o.Endpoint != "" {
+		c.BaseEndpoint = aws.String(o.Endpoint)
+	}
+	// S3-compatible stores seldom have a DNS name for each bucket.
+	c.UsePathStyle = o.PathStyle || c.BaseEndpoint != nil && !o.HostStyle
+	if plain, ok := c.HTTPClient.(*awshttp.BuildableClient); ok {
+		// The watch knows better which request may take how long.
+		c.HTTPClient = plain.WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = 0 })
+	}
+	c.HTTPClient = &watched{next: c.HTTPClient, idle: o.Stall, minRate: o.MinRate}
+	if c.Credentials != nil {
+		c.Credentials = namedCredentials{c.Credentials}
+	}
+}
+
+// newRetryer retries what the SDK deems worth it, as often as Attempts says.
+// The SDK's quota over all requests is off: the parts of a long upload would
+// use it up in one short outage.
+func newRetryer(opt Options) aws.Retryer {
+	return retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts, o.MaxBackoff = opt.Attempts, opt.Pause
+		o.RateLimiter = ratelimit.None
+		o.Retryables = append(o.Retryables, retry.RetryableErrorCode{Codes: map[string]struct{}{
+			// Two writers of one name met; S3 asks to come again.
+			"ConditionalRequestConflict": {}, "OperationAborted": {},
+			// The payload was changed or cut on its way.
+			"BadDigest": {}, "XAmzContentSHA256Mismatch": {}, "XAmzContentChecksumMismatch": {}, "IncompleteBody": {},
+		}})
+	})
+}
+
+// namedCredentials makes a failure to find credentials recognisable.
+type namedCredentials struct{ next aws.CredentialsProvider }
+
+func (c namedCredentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	found, err := c.next.Retrieve(ctx)
+	if err != nil {
+		return found, &credentialsError{err}
+	}
+	return found, nil
+}
+
+type credentialsError struct{ err error }
+
+func (e *credentialsError) Error() string { return "no AWS credentials were found" }
+func (e *credentialsError) Unwrap() error { return e.err }
+
+// signedWith has a request signed over a hash of its payload that is known
+// already. Plain HTTP, where the SDK would read and hash the payload for it,
+// costs no second pass, and HTTPS, where it would sign none, gains the guard
+// that a payload changed on the way is refused, even by stores that ignore the
+// checksum header. (The SDK drops values given in the context of the call.)
+func signedWith(sum [sha256.Size]byte) func(*s3.Options) {
+	set := middleware.InitializeMiddlewareFunc("escrowctl:PayloadHash", func(
+		ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
+	) (middleware.InitializeOutput, middleware.Metadata, error) {
+		return next.HandleInitialize(v4.SetPayloadHash(ctx, hex.EncodeToString(sum[:])), in)
+	})
+	return s3.WithAPIOptions(func(stack *middleware.Stack) error { return stack.Initialize.Add(set, middleware.After) })
+}
