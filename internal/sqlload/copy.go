@@ -1,0 +1,217 @@
+package sqlload
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stellarescrow/escrowctl/internal/sqldump"
+)
+
+// copying is one COPY into one table, fed part by part.
+type copying struct {
+	l     *loader
+	table string
+	parts chan block
+	spent chan []byte // decompressed blocks to use again
+	ended chan struct{}
+	err   error // what the server said; to be read once ended
+	cut   error // why the parts stopped short; written before parts is closed
+
+	rows    int64 // sent so far
+	sent    []int64
+	firstAt []int64 // the line of each part's first row
+}
+
+// block is a part's rows, ready to send.
+type block struct {
+	statement string
+	body      []byte
+	sql       []byte
+	part      *sqldump.Part
+	line      int64 // of the first row in the whole SQL
+}
+
+// ahead is how many parts are decompressed before the server asks for them.
+const ahead = 2
+
+// copyTable loads one table of an indexed dump.
+func (l *loader) copyTable(ctx context.Context, s *session, src *sqldump.Indexed, t sqldump.Rows) error {
+	c := l.begin(ctx, s, t.Table)
+	return c.end(src.EachRow(ctx, t, c.send))
+}
+
+// begin starts a COPY; send its parts, then end it.
+func (l *loader) begin(ctx context.Context, s *session, table string) *copying {
+	c := &copying{l: l, table: table, parts: make(chan block, ahead), spent: make(chan []byte, ahead+2), ended: make(chan struct{})}
+	go func() {
+		defer close(c.ended)
+		c.err = c.run(ctx, s)
+	}()
+	return c
+}
+
+// send decompresses a part and hands it to the connection.
+func (c *copying) send(p *sqldump.Part) error {
+	var buf []byte
+	select {
+	case buf = <-c.spent:
+	default:
+	}
+	b, err := c.open(p, buf)
+	if err != nil {
+		p.Release()
+		return &Error{Table: c.table, Line: p.Line, Err: err}
+	}
+	select {
+	case c.parts <- b:
+		return nil
+	case <-c.ended:
+		p.Release()
+		return errServer
+	}
+}
+
+func (c *copying) open(p *sqldump.Part, buf []byte) (block, error) {
+	d, err := c.l.decoder()
+	if err != nil {
+		return block{}, err
+	}
+	defer c.l.decoders.Put(d)
+	sql, err := p.SQL(d, buf)
+	if err != nil {
+		return block{}, err
+	}
+	parsed, err := sqldump.ParseCopy(sql, c.l.src.EscapeStrings())
+	if err != nil {
+		return block{}, err
+	}
+	if parsed.Rows != p.Rows {
+		return block{}, fmt.Errorf("%w: it holds %d, its index says %d", ErrRowCount, parsed.Rows, p.Rows)
+	}
+	head := sql[:len(sql)-len(parsed.Body)-len("\\.\n")]
+	return block{statement: parsed.Statement, body: parsed.Body, sql: sql, part: p, line: p.Line + int64(bytes.Count(head, []byte{'\n'}))}, nil
+}
+
+// end waits for the COPY to finish. With an error, which says why the parts
+// stopped short, nothing of the table is kept.
+func (c *copying) end(cut error) error {
+	c.cut = cut
+	close(c.parts)
+	<-c.ended
+	if cut != nil && !errors.Is(cut, errServer) {
+		return cut
+	}
+	return c.err
+}
+
+// errServer says that the server's own error, kept in err, ended the parts.
+var errServer = errors.New("the server ended the COPY")
+
+// run speaks to the server. The table was made by this load, so emptying it in
+// the same transaction loses nothing and lets a server with wal_level=minimal
+// load it without WAL, as pg_restore does.
+func (c *copying) run(ctx context.Context, s *session) error {
+	first, ok := <-c.parts
+	if !ok {
+		return c.cut
+	}
+	at := Error{Table: c.table, Line: first.line, Statement: first.statement}
+	fresh := !c.l.opt.RowsOnly
+	if fresh {
+		if err := s.exec(ctx, "BEGIN; TRUNCATE TABLE ONLY "+c.table, at); err != nil {
+			return err
+		}
+	}
+	r := &blockReader{c: c, cur: first}
+	r.enter(first)
+	tag, err := s.conn.CopyFrom(ctx, r, first.statement)
+	if err != nil {
+		return c.explain(err, at)
+	}
+	if tag.RowsAffected() != c.rows {
+		at.Err = fmt.Errorf("%w: %d, the dump holds %d", ErrRowCount, tag.RowsAffected(), c.rows)
+		return &at
+	}
+	if fresh {
+		return s.exec(ctx, "COMMIT", at)
+	}
+	return nil
+}
+
+var copyLine = regexp.MustCompile(`, line (\d+)`)
+
+// explain turns the row that the server names into a line of the dump.
+func (c *copying) explain(err error, at Error) error {
+	at.Err = err
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return &at
+	}
+	if m := copyLine.FindStringSubmatch(pg.Where); m != nil {
+		row, _ := strconv.ParseInt(m[1], 10, 64) // digits by the pattern
+		for i, before := range c.sent {
+			if row > before {
+				at.Line = c.firstAt[i] + row - before - 1
+			}
+		}
+	}
+	return &at
+}
+
+// blockReader is the bodies of a table's parts, one after another.
+type blockReader struct {
+	c    *copying
+	cur  block
+	rest []byte
+}
+
+func (r *blockReader) enter(b block) {
+	r.cur, r.rest = b, b.body
+	r.c.sent, r.c.firstAt = append(r.c.sent, r.c.rows), append(r.c.firstAt, b.line)
+	r.c.rows += b.part.Rows
+}
+
+func (r *blockReader) Read(p []byte) (int, error) {
+	for len(r.rest) == 0 {
+		r.leave()
+		b, ok := <-r.c.parts
+		if !ok {
+			if r.c.cut != nil {
+				return 0, r.c.cut // the rest of the dump could not be read
+			}
+			return 0, io.EOF
+		}
+		if b.statement != r.cur.statement {
+			return 0, fmt.Errorf("%w: %s after %s", sqldump.ErrDamaged, b.statement, r.cur.statement)
+		}
+		r.enter(b)
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+// leave passes on what was sent.
+func (r *blockReader) leave() {
+	if r.cur.part == nil {
+		return
+	}
+	if r.c.l.src.Codec() != sqldump.None {
+		select {
+		case r.c.spent <- r.cur.sql:
+		default:
+		}
+	}
+	total := r.c.l.counts.add(r.c.table, r.cur.part.Rows)
+	if r.c.l.opt.Progress != nil {
+		r.c.l.opt.Progress(total)
+	}
+	r.cur.part.Release()
+	r.cur.part = nil
+}

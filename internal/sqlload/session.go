@@ -1,0 +1,111 @@
+package sqlload
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stellarescrow/escrowctl/internal/sqldump"
+)
+
+// session is one connection and the settings it has.
+type session struct {
+	conn    *pgconn.PgConn
+	decoder *sqldump.Decoder // for SQL without rows
+	buf     []byte
+	applied int // how many statements of the preamble it has run
+}
+
+func (l *loader) session(ctx context.Context) (*session, error) {
+	conn, err := l.opt.Connect(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the target: %w", err)
+	}
+	s := &session{conn: conn}
+	if s.decoder, err = l.decoder(); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// decoder returns a decoder for the source's parts; nil for plain ones.
+func (l *loader) decoder() (*sqldump.Decoder, error) {
+	if l.src.Codec() == sqldump.None {
+		return nil, nil //nolint:nilnil // there is nothing to decode
+	}
+	if d, ok := l.decoders.Get().(*sqldump.Decoder); ok && d != nil {
+		return d, nil
+	}
+	return sqldump.NewDecoder(l.src.Codec())
+}
+
+// prepared returns a session with the dump's settings so far.
+func (l *loader) prepared(ctx context.Context) (*session, error) {
+	s, err := l.session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.apply(ctx, l.preamble, len(l.preamble)); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// apply runs the settings up to number n that the session has not run.
+func (s *session) apply(ctx context.Context, preamble []string, n int) error {
+	for ; s.applied < n; s.applied++ {
+		if err := s.exec(ctx, preamble[s.applied], Error{Statement: preamble[s.applied]}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	_ = s.conn.Close(ctx)
+	if s.decoder != nil {
+		s.decoder.Close()
+	}
+}
+
+// exec runs SQL by the simple protocol, as psql does.
+func (s *session) exec(ctx context.Context, sql string, at Error) error {
+	if err := s.conn.Exec(ctx, sql).Close(); err != nil {
+		at.Err = err
+		return &at
+	}
+	return nil
+}
+
+// counts sums rows by table.
+type counts struct {
+	mu    sync.Mutex
+	rows  map[string]int64
+	total int64
+}
+
+func (c *counts) add(table string, n int64) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.rows == nil {
+		c.rows = map[string]int64{}
+	}
+	c.rows[table] += n
+	c.total += n
+	return c.total
+}
+
+func (c *counts) all() map[string]int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := map[string]int64{}
+	maps.Copy(out, c.rows)
+	return out
+}
