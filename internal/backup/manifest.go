@@ -1,0 +1,148 @@
+package backup
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/stellarescrow/escrowctl/internal/sqldump"
+)
+
+// ManifestVersion is the version of the manifest's format. Readers refuse a
+// newer one.
+const ManifestVersion = 1
+
+const manifestKind = "escrowctl-backup"
+
+// maxManifest bounds what is read of a manifest: 250 bytes a member of 4 MiB
+// come to this at 8 TB of SQL.
+const maxManifest = 512 << 20
+
+// Summary is what a list needs of a manifest. It stands first in the file, so
+// that listing reads only the head of each.
+type Summary struct {
+	SchemaVersion int    `json:"schema_version"`
+	Kind          string `json:"kind"`
+
+	Name      string    `json:"name"`       // the dump's file name
+	Size      int64     `json:"size_bytes"` // of the file
+	SHA256    string    `json:"sha256"`     // of the file
+	Encrypted bool      `json:"encrypted,omitempty"`
+	Globals   *Sidecar  `json:"globals,omitempty"`
+	Database  string    `json:"database"`
+	StartedAt time.Time `json:"started_at"`
+	EndedAt   time.Time `json:"ended_at"`
+	Host      string    `json:"host"`
+	Version   string    `json:"escrowctl_version"`
+
+	Rows       int64 `json:"rows"`
+	TableCount int   `json:"table_count"`
+	SQLSize    int64 `json:"sql_bytes"`
+}
+
+// Sidecar is a file that belongs to a backup.
+type Sidecar struct {
+	Name   string `json:"name"`
+	Size   int64  `json:"size_bytes"`
+	SHA256 string `json:"sha256"`
+}
+
+// Manifest says what a backup holds. It is written last: a backup without it
+// is unfinished, or older than escrowctl.
+type Manifest struct {
+	Summary
+	Index sqldump.Index `json:"index"`
+}
+
+// ErrBadManifest says that a manifest cannot be trusted.
+var ErrBadManifest = errors.New("the manifest is not valid")
+
+func (m *Manifest) encode() ([]byte, error) {
+	b, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("manifest of %s: %w", m.Name, err)
+	}
+	return append(b, '\n'), nil
+}
+
+// decodeManifest reads a manifest whole and checks that it is consistent and
+// that of the dump called name.
+func decodeManifest(r io.Reader, name string) (*Manifest, error) {
+	body, err := io.ReadAll(io.LimitReader(r, maxManifest+1))
+	if err != nil {
+		return nil, fmt.Errorf("manifest of %s: %w", name, err)
+	}
+	if len(body) > maxManifest {
+		return nil, fmt.Errorf("manifest of %s: %w: over %d bytes", name, ErrBadManifest, maxManifest)
+	}
+	var m Manifest
+	if err := json.Unmarshal(body, &m); err != nil {
+		return nil, fmt.Errorf("manifest of %s: %w: %w", name, ErrBadManifest, err)
+	}
+	if err := m.check(name); err != nil {
+		return nil, err
+	}
+	if err := m.Index.Validate(); err != nil {
+		return nil, fmt.Errorf("manifest of %s: %w: %w", name, ErrBadManifest, err)
+	}
+	if m.Rows != m.Index.Rows || m.TableCount != len(m.Index.Tables) || m.SQLSize != m.Index.SQLSize || !m.Encrypted && m.Size != m.Index.Size {
+		return nil, fmt.Errorf("manifest of %s: %w: its head and its index disagree", name, ErrBadManifest)
+	}
+	return &m, nil
+}
+
+func (s *Summary) check(name string) error {
+	switch {
+	case s.Kind != manifestKind:
+		return fmt.Errorf("manifest of %s: %w: it is no manifest of a backup", name, ErrBadManifest)
+	case s.SchemaVersion > ManifestVersion:
+		return fmt.Errorf("manifest of %s: version %d is newer than this escrowctl knows (%d): use a newer escrowctl", name, s.SchemaVersion, ManifestVersion)
+	case s.Name != name:
+		return fmt.Errorf("manifest of %s: %w: it belongs to %q", name, ErrBadManifest, s.Name)
+	case s.Size <= 0 || len(s.SHA256) != 64:
+		return fmt.Errorf("manifest of %s: %w: no size or checksum", name, ErrBadManifest)
+	}
+	return nil
+}
+
+// decodeSummary reads the summary from the head of a manifest.
+func decodeSummary(head []byte, name string) (*Summary, error) {
+	bad := func(err error) (*Summary, error) {
+		return nil, fmt.Errorf("manifest of %s: %w: %w", name, ErrBadManifest, err)
+	}
+	d := json.NewDecoder(bytes.NewReader(head))
+	if _, err := d.Token(); err != nil {
+		return bad(err)
+	}
+	fields := map[string]json.RawMessage{}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return bad(err)
+		}
+		if key == "index" {
+			break
+		}
+		var v json.RawMessage
+		if err := d.Decode(&v); err != nil {
+			return bad(err)
+		}
+		k, ok := key.(string)
+		if !ok {
+			return bad(errors.New("not an object"))
+		}
+		fields[k] = v
+	}
+	b, err := json.Marshal(fields)
+	if err != nil {
+		return bad(err)
+	}
+	var s Summary
+	if err := json.Unmarshal(b, &s); err != nil {
+		return bad(err)
+	}
+	return &s, s.check(name)
+}
