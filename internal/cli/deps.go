@@ -1,0 +1,186 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"filippo.io/age"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stellarescrow/escrowctl/internal/backup"
+	"github.com/stellarescrow/escrowctl/internal/check"
+	"github.com/stellarescrow/escrowctl/internal/compose"
+	"github.com/stellarescrow/escrowctl/internal/config"
+	"github.com/stellarescrow/escrowctl/internal/postgres"
+	"github.com/stellarescrow/escrowctl/internal/report"
+	"github.com/stellarescrow/escrowctl/internal/secret"
+	"github.com/stellarescrow/escrowctl/internal/state"
+	"github.com/stellarescrow/escrowctl/internal/store"
+	"github.com/stellarescrow/escrowctl/internal/store/s3store"
+)
+
+// deps are the adapters of one invocation, built from the configuration when
+// first used.
+type deps struct {
+	app      *App
+	cfg      *config.Loaded
+	state    *state.Store
+	reporter *report.Reporter
+	scrubber *secret.Scrubber
+	project  *compose.Project
+}
+
+// access is what a command does to the state directory.
+type access uint8
+
+const (
+	looks   access = iota // works with a directory that cannot be written
+	changes               // records its run
+)
+
+// open loads the configuration and the state directory.
+func (a *App) open(use access) (*deps, error) {
+	cfg, err := a.load()
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range cfg.Warnings {
+		a.io.Warn("%s", w)
+	}
+	dir, err := cfg.StateDir()
+	if err != nil {
+		return nil, &check.Error{Status: check.Unknown, Err: err}
+	}
+	a.io.Debug("configuration file: %s", cmp.Or(cfg.File, "none"))
+	a.io.Debug("state directory: %s", dir)
+	st, err := state.Open(dir, state.Options{Now: a.io.Now, Version: a.build.Version, Command: "escrowctl", ReadOnly: use == looks})
+	if err != nil {
+		return nil, &check.Error{Status: check.Unknown, Err: err}
+	}
+	opt := report.Options{
+		Webhook: cfg.Report.Webhook.Reveal(), TextfileDir: cfg.Report.TextfileDir, Pushgateway: cfg.Report.Pushgateway.Reveal(),
+		Timeout: cfg.Report.Timeout, Now: a.io.Now,
+	}
+	if cfg.Report.APIMetrics != config.Off {
+		opt.APIBaseURL = cfg.Report.APIBaseURL
+	}
+	return &deps{app: a, cfg: cfg, state: st, reporter: report.New(opt), scrubber: cfg.Scrubber()}, nil
+}
+
+func (d *deps) close() {
+	if d.project != nil {
+		_ = d.project.Close()
+	}
+}
+
+func (d *deps) naming() backup.Naming { return backup.Naming{Base: d.cfg.Backup.Name} }
+
+func (d *deps) local() *store.Dir { return store.NewDir(d.cfg.Backup.Dir) }
+
+// remote returns the bucket; nil if none is configured.
+func (d *deps) remote(ctx context.Context) (store.Store, error) {
+	if d.cfg.S3.Bucket == "" {
+		return nil, nil //nolint:nilnil // having no bucket is a choice
+	}
+	addr, err := store.Parse(d.cfg.S3.Bucket)
+	if err != nil {
+		return nil, &misuse{fmt.Sprintf("s3.bucket (%s): %v", d.cfg.Origin("s3.bucket"), err)}
+	}
+	return d.storeAt(ctx, addr)
+}
+
+func (d *deps) storeAt(ctx context.Context, addr store.Address) (store.Store, error) {
+	if addr.Bucket == "" {
+		return store.NewDir(addr.Dir), nil
+	}
+	c := d.cfg.S3
+	return s3store.New(ctx, s3store.Options{
+		Bucket: addr.Bucket, Prefix: addr.Prefix, Region: c.Region, Endpoint: c.Endpoint, PathStyle: c.PathStyle == config.On, HostStyle: c.PathStyle == config.Off,
+		StorageClass: c.StorageClass, NoChecksum: c.Checksum == "none", PartSize: int64(c.PartSize), Concurrency: c.Concurrency,
+	})
+}
+
+// identities reads the age identity file; none if no file is named.
+func (d *deps) identities(file string) ([]age.Identity, error) {
+	if file == "" {
+		file = d.cfg.Backup.IdentityFile
+	}
+	if file == "" {
+		return nil, nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, &misuse{fmt.Sprintf("identity file: %v", err)}
+	}
+	defer func() { _ = f.Close() }()
+	ids, err := age.ParseIdentities(f)
+	if err != nil {
+		return nil, &misuse{fmt.Sprintf("identity file %s: it holds no age identity", file)}
+	}
+	return ids, nil
+}
+
+// service returns the compose project's database service.
+func (d *deps) service(ctx context.Context) (*compose.Service, error) {
+	if d.project == nil {
+		c := d.cfg.Compose
+		p, err := compose.Open(ctx, compose.Options{Project: c.Project, Dir: c.Dir, Files: c.Files, DockerHost: c.DockerHost})
+		if err != nil {
+			return nil, err
+		}
+		d.project = p
+	}
+	return d.project.Service(d.cfg.Dump.Service), nil
+}
+
+// connectLimit bounds the first try of a connection.
+const connectLimit = 15 * time.Second
+
+// reachable returns the target as it can be reached: as it stands, or through
+// the container of the compose project.
+func (d *deps) reachable(ctx context.Context, t *postgres.Target) (*postgres.Target, error) {
+	via := d.cfg.Dump.Via
+	if via != config.ViaContainer {
+		err := try(ctx, t)
+		var pg *pgconn.PgError
+		// The server answered: another way in would meet the same answer.
+		if err == nil || via == config.ViaHost || errors.As(err, &pg) && pg.Code != "" && pg.Code != "3D000" {
+			return t, ignoreMissing(err)
+		}
+		if errors.As(err, &pg) && pg.Code == "3D000" {
+			return t, nil
+		}
+		svc, serr := d.service(ctx)
+		if serr != nil {
+			return nil, fmt.Errorf("%w; and not through a container either: %w", err, serr)
+		}
+		return t.WithDial(svc.Dial), nil
+	}
+	svc, err := d.service(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return t.WithDial(svc.Dial), nil
+}
+
+// ignoreMissing lets a database be missing: restore makes it.
+func ignoreMissing(err error) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "3D000" {
+		return nil
+	}
+	return err
+}
+
+func try(ctx context.Context, t *postgres.Target) error {
+	ctx, cancel := context.WithTimeout(ctx, connectLimit)
+	defer cancel()
+	conn, err := postgres.Connect(ctx, t, "escrowctl")
+	if err != nil {
+		return err
+	}
+	return conn.Close(ctx)
+}
