@@ -274,6 +274,9 @@ func (r *run) pipe(ctx context.Context, sink io.Writer) (*sqldump.Index, error) 
 		dumped <- err
 	}()
 	index, err := sqldump.Write(ctx, out, pr, sqldump.Options{Codec: r.Codec, Level: r.Level, Jobs: r.Jobs, Progress: r.Progress})
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = context.Cause(ctx) // the deadline was only how the reader learnt of it
+	}
 	if err != nil {
 		cancel() // or pg_dump would wait for its reader
 		_ = pr.Close()
@@ -324,24 +327,6 @@ func (r *run) dumpGlobals(ctx context.Context) (*globals, error) {
 		return nil, err
 	}
 	return &globals{name: r.Naming.globalsName(r.file), body: body.Bytes()}, nil
-}
-
-func (r *run) commitLocal(ctx context.Context, m *Manifest) error { return r.commit(ctx, r.Local, m) }
-
-func (r *run) commitRemote(ctx context.Context, m *Manifest) error { return r.commit(ctx, r.Remote, m) }
-
-// commit writes what belongs to the dump beside it, the manifest last.
-func (r *run) commit(ctx context.Context, s store.Store, m *Manifest) error {
-	if r.globals != nil {
-		if err := s.Put(ctx, r.globals.name, r.globals.body); err != nil {
-			return err
-		}
-	}
-	body, err := m.encode()
-	if err != nil {
-		return err
-	}
-	return s.Put(ctx, ManifestName(m.Name), body)
 }
 
 // after does what follows a good backup; none of it can spoil it.
