@@ -68,7 +68,7 @@ deps: ## install the Debian packages that are missing
 
 .PHONY: tools
 tools: ## build the tools that tests and sandbox use into the cache
-	scripts/tools.sh versitygw
+	scripts/tools.sh versitygw pebble
 
 .PHONY: images
 images: deps tools ## build the container images of tests and sandbox

@@ -12,7 +12,8 @@ cd "$(dirname "$0")/.."
 
 readonly RECIPE_LABEL=escrowctl.recipe
 readonly SUITE=bookworm
-readonly BASE_PACKAGES=postgresql-15,redis-server,busybox
+# One base for all: its layer is stored once, whatever the number of images.
+readonly BASE_PACKAGES=postgresql-15,redis-server,nginx-light,certbot,prometheus,prometheus-alertmanager,busybox
 readonly RECIPES=deploy/sandbox/images
 
 # hash_of is a short hash of the arguments and of the files named by them.
@@ -31,10 +32,10 @@ has_recipe() {
 base_key=$(hash_of "$SUITE" "$BASE_PACKAGES" 1)
 base_image=escrowctl-sandbox/base:$base_key
 
-# build_base imports a minimal Debian with PostgreSQL and Redis.
+# build_base imports a minimal Debian with the servers of the platform.
 build_base() {
 	docker image inspect "$base_image" >/dev/null 2>&1 && return
-	say "building $base_image from Debian $SUITE packages (half a minute)"
+	say "building $base_image from Debian $SUITE packages (a minute)"
 	local id
 	# Tagged only once the whole pipe has succeeded: half an image must not
 	# pass for the base.
