@@ -32,6 +32,30 @@ type Result struct {
 	Action string `json:"action,omitempty"`
 	// Since is when the state began, where that is known.
 	Since time.Time `json:"since,omitzero"`
+
+	// Alert names the row of the runbook's table of alerts that applies, as
+	// ServiceDown. From it come Priority, Deadline and Runbooks where they are
+	// empty.
+	Alert    string    `json:"alert,omitempty"`
+	Priority string    `json:"priority,omitempty"` // P1 to P4
+	Deadline time.Time `json:"deadline,omitzero"`  // by when to have responded
+	Runbooks []string  `json:"runbooks,omitempty"` // RB-001, or a section
+
+	// Figures are what was measured.
+	Figures []Figure `json:"figures,omitempty"`
+	// Parts are the things that one check looked at, where it is several: each
+	// container, alert or filesystem that deserves a line of its own. The status
+	// of the whole is never better than the worst part's.
+	Parts []Result `json:"parts,omitempty"`
+}
+
+// Figure is a measured value and the limits it is held against.
+type Figure struct {
+	Name     string   `json:"name"` // as lag or used; unique within a result
+	Unit     string   `json:"unit"` // seconds, bytes, ratio (0 to 1), days or count
+	Value    float64  `json:"value"`
+	Warning  *float64 `json:"warning,omitempty"`
+	Critical *float64 `json:"critical,omitempty"`
 }
 
 // Probe is a check that can be run.
