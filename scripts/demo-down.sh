@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Removes all that `make demo` made: containers, volumes, network, images,
-# secrets, backups and state. The caches of tools and Go stay.
+# secrets, backups and state. The caches of tools and Go stay, and with
+# KEEP_IMAGES=1 the images, which tests use too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -20,12 +21,16 @@ remove container -a
 remove volume
 remove network
 
-images=$(docker image ls -q --filter label=escrowctl.recipe)
-bases=$(docker image ls --format '{{.Repository}}:{{.Tag}}' escrowctl-sandbox/base)
-for image in "$POSTGRES_IMAGE" "$REDIS_IMAGE" "$S3_IMAGE" $images $bases; do
-	if docker image inspect "$image" >/dev/null 2>&1; then
-		docker image rm "$image" >/dev/null || say "$image stays: something still uses it"
-	fi
-done
+remove_images() {
+	local image images bases
+	images=$(docker image ls -q --filter label=escrowctl.recipe)
+	bases=$(docker image ls --format '{{.Repository}}:{{.Tag}}' escrowctl-sandbox/base)
+	for image in $images $bases; do
+		if docker image inspect "$image" >/dev/null 2>&1; then
+			docker image rm "$image" >/dev/null || say "$image stays: something still uses it"
+		fi
+	done
+}
+[ "${KEEP_IMAGES:-}" = 1 ] || remove_images
 rm -rf "$SANDBOX_RUN" "$SANDBOX_ENV" "$SANDBOX_ENV.new"
 say "the sandbox is gone"

@@ -2,7 +2,7 @@
 # Builds the container images of tests and sandbox from Debian packages, since
 # no registry is needed for that and none may be reachable:
 #
-#   images.sh [postgres] [redis] [s3]     (all by default)
+#   images.sh [postgres] [redis] [s3] [platform] [monitoring]   (all by default)
 #
 # Each image carries a label with the hash of its recipe and is rebuilt only
 # when the recipe has changed.
@@ -63,16 +63,26 @@ build() {
 	context=
 }
 
-context=
-trap '[ -z "$context" ] || rm -rf "$context"' EXIT
+# build_platform builds the program of the platform's stand-ins, static, and
+# its image.
+build_platform() {
+	program=$(mktemp -d)
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -o "$program/serve" ./internal/testenv/platform/serve
+	build platform "$PLATFORM_IMAGE" "$RECIPES"/platform/* "$program/serve"
+}
+
+context= program=
+trap 'rm -rf ${context:+"$context"} ${program:+"$program"}' EXIT
 need_docker
 only_one
-[ $# -gt 0 ] || set -- postgres redis s3
+[ $# -gt 0 ] || set -- postgres redis s3 platform monitoring
 for name in "$@"; do
 	case $name in
 	postgres) build postgres "$POSTGRES_IMAGE" "$RECIPES"/postgres/* ;;
 	redis) build redis "$REDIS_IMAGE" "$RECIPES"/redis/* ;;
 	s3) build s3 "$S3_IMAGE" "$RECIPES"/s3/* "$(tool_path versitygw)" ;;
-	*) die "no image $name: postgres, redis or s3" ;;
+	platform) build_platform ;;
+	monitoring) build monitoring "$MONITORING_IMAGE" "$RECIPES"/monitoring/* ;;
+	*) die "no image $name: postgres, redis, s3, platform or monitoring" ;;
 	esac
 done
