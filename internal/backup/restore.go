@@ -50,6 +50,7 @@ type Restored struct {
 	Fetched  int64 // bytes read from the store to load
 	Spared   int64 // bytes of the dump that were not needed
 	Created  []string
+	Warnings []string // what the restored database lacks beside its contents
 	Check    *Report
 	Load     *sqlload.Result
 	Duration time.Duration

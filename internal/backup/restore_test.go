@@ -116,7 +116,14 @@ CREATE FUNCTION e() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; CREAT
 	}
 	t.Run("swap", func(t *testing.T) {
 		psqlFrom(t, pg, "live", `"${0%/psql}/pg_dump" src`)
-		pg.Psql(t, "live", "DELETE FROM public.big WHERE id > 10")
+		pg.Psql(t, "live", `DELETE FROM public.big WHERE id > 10;
+			CREATE ROLE db_reader; CREATE ROLE "Odd Reader";
+			ALTER DATABASE live SET search_path TO "$user", public, "Odd Schema";
+			ALTER DATABASE live SET statement_timeout TO '42s'; ALTER DATABASE live SET escrow.motto TO 'it''s =fine';
+			ALTER ROLE "Odd Reader" IN DATABASE live SET work_mem TO '9MB';
+			REVOKE ALL ON DATABASE live FROM PUBLIC; GRANT CONNECT ON DATABASE live TO db_reader WITH GRANT OPTION;
+			ALTER DATABASE live CONNECTION LIMIT 77; COMMENT ON DATABASE live IS 'the platform''s'`)
+		before := databaseState(t, pg, "live")
 		ro := restoreOptions(t, pg, o.Local, res.Name, "live")
 		ro.Swap = true
 		r, err := Restore(t.Context(), ro)
@@ -124,6 +131,10 @@ CREATE FUNCTION e() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; CREAT
 			t.Fatal(err)
 		}
 		sameText(t, "swapped", contents(t, pg, "src"), contents(t, pg, "live"))
+		sameText(t, "the database's own settings", before, databaseState(t, pg, "live"))
+		if len(r.Warnings) > 0 {
+			t.Errorf("warnings: %v", r.Warnings)
+		}
 		if n := pg.Psql(t, r.OldName, "SELECT count(*) FROM public.big"); n != "10" {
 			t.Errorf("the old database %s has %s rows", r.OldName, n)
 		}
@@ -142,6 +153,13 @@ CREATE FUNCTION e() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; CREAT
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+// databaseState is what a database has beside its contents.
+func databaseState(t *testing.T, pg *testenv.PG, db string) string {
+	t.Helper()
+	return pg.Psql(t, "postgres", `SELECT datconnlimit, datacl, pg_catalog.shobj_description(d.oid, 'pg_database') FROM pg_database d WHERE datname = '`+db+`';
+		SELECT setrole::regrole, entry FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase, unnest(setconfig) entry WHERE datname = '`+db+`' ORDER BY 1, 2`)
 }
 
 // TestRestoreElsewhere: a server that has none of the roles.

@@ -123,6 +123,10 @@ func (r *run) prepare(ctx context.Context) error {
 		if c.Good() {
 			r.res.Last = c.Summary
 		}
+		if c.Time.Equal(r.file.Time) {
+			// Names have whole seconds: better told now than after the dump.
+			return fmt.Errorf("%w: %s is there already, taken in this very second: run it again", ErrNoBackup, c.Name)
+		}
 	}
 	if r.Remote == nil {
 		return nil

@@ -106,6 +106,9 @@ func (r *restore) createDatabase(ctx context.Context) error {
 		return fmt.Errorf("create database %s: %w", r.target, err)
 	}
 	r.Log("created database %s", r.target)
+	if r.Swap {
+		return r.copySettings(ctx, conn)
+	}
 	return nil
 }
 
@@ -164,43 +167,5 @@ ORDER BY 1`)
 	if _, err := conn.Exec(ctx, sql.String()).ReadAll(); err != nil {
 		return fmt.Errorf("empty the database: %w: nothing was deleted", err)
 	}
-	return nil
-}
-
-// exchange gives the restored database the old one's name and keeps the old
-// one beside it.
-func (r *restore) exchange(ctx context.Context) error {
-	conn, err := r.maintenance(ctx)
-	if err != nil {
-		return err
-	}
-	defer closeConn(conn)
-	old := fmt.Sprintf("%s_before_%s", r.Database, r.Now().UTC().Format("20060102150405"))
-	byHand := fmt.Sprintf(`ALTER DATABASE %s RENAME TO %s; ALTER DATABASE %s RENAME TO %s;`,
-		quoteIdent(r.Database), quoteIdent(old), quoteIdent(r.target), quoteIdent(r.Database))
-	if r.Terminate {
-		if _, err := query(ctx, conn, "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = $1 AND pid <> pg_catalog.pg_backend_pid()", r.Database); err != nil {
-			return err
-		}
-	}
-	users, err := query(ctx, conn, `SELECT DISTINCT coalesce(nullif(application_name, ''), 'a client') || ' as ' || coalesce(usename, '?') || coalesce(' from ' || client_addr::text, '')
-FROM pg_catalog.pg_stat_activity WHERE datname = $1 AND pid <> pg_catalog.pg_backend_pid()`, r.Database)
-	if err != nil {
-		return err
-	}
-	if len(users) > 0 && !r.Terminate {
-		var names []string
-		for _, u := range users {
-			names = append(names, u[0])
-		}
-		return fmt.Errorf("%s: %w by %s: the backup is restored and checked in %s: stop those services, then run as a superuser: %s",
-			r.Database, ErrInUse, strings.Join(names, ", "), r.target, byHand)
-	}
-	// Two renames in one message are one transaction: at no moment is there a
-	// database of the wrong contents under the name.
-	if _, err := conn.Exec(ctx, byHand).ReadAll(); err != nil {
-		return fmt.Errorf("exchange %s and %s: %w: the backup is restored and checked in %s: once nothing uses %s, run: %s", r.Database, r.target, err, r.target, r.Database, byHand)
-	}
-	r.res.OldName = old
 	return nil
 }

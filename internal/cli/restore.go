@@ -41,7 +41,7 @@ func (a *App) restoreCommand() *cobra.Command {
 			"DATABASE is the name of a database on DATABASE_URL's server (made if it does\n" +
 			"not exist), a postgres:// URL, or env:NAME for a URL in a variable, which keeps\n" +
 			"its password out of the process list." +
-			exitStatus("0  restored, every row counted", "2  failed; the message says what the target holds now", "3  misuse, or nothing could be found out"),
+			exitStatus("0  restored, every row counted", "1  restored, but with --swap not all settings of the old database", "2  failed; the message says what the target holds now", "3  misuse, or nothing could be found out"),
 		Example: "  escrowctl backup restore latest --to scratch\n" +
 			"  escrowctl backup restore latest --to scratch --table trades --s3\n" +
 			"  escrowctl backup restore 20260101T020000Z --to stellar_escrow --swap\n" +
@@ -146,12 +146,14 @@ func (d *deps) restoreTarget(to string) (*postgres.Target, error) {
 	if name, ok := strings.CutPrefix(to, "env:"); ok {
 		for _, pair := range d.app.environ {
 			if k, v, _ := strings.Cut(pair, "="); k == name && v != "" {
+				d.scrubber = d.cfg.Scrubber(v)
 				return parseTarget("--to env:"+name, v)
 			}
 		}
 		return nil, &misuse{fmt.Sprintf("--to env:%s: that variable is not set", name)}
 	}
 	if strings.Contains(to, "://") || strings.Contains(to, "=") {
+		d.scrubber = d.cfg.Scrubber(to)
 		if u, err := url.Parse(to); err == nil && u.User != nil {
 			if _, has := u.User.Password(); has {
 				d.app.io.Warn("the password in --to is visible to every user of this host in ps: use --to env:NAME")
@@ -199,8 +201,11 @@ func (a *App) restored(at located, target *postgres.Target, res *backup.Restored
 		event["trades"] = trades
 	}
 	verdict := fmt.Sprintf("%s restored into %s: %s rows of %s in %s", at.name, target.Display(), ui.Count(res.Total), ui.Plural(len(res.Rows), "table", "tables"), ui.Duration(res.Duration))
+	for _, w := range res.Warnings {
+		a.io.Warn("%s", w)
+	}
 	out := Outcome{
-		Verdict: verdict,
+		Status: restoreStatus(res), Verdict: verdict,
 		Figures: map[string]any{"name": at.name, "target": target.Display(), "rows": res.Total, "tables": len(res.Rows), "spared_bytes": res.Spared, "old_name": res.OldName},
 		Report: report.Report{
 			Event: event, Text: "restore: " + verdict,
@@ -208,6 +213,14 @@ func (a *App) restored(at located, target *postgres.Target, res *backup.Restored
 		},
 	}
 	return out, a.showRestored(at, target, res)
+}
+
+// restoreStatus is a warning where the restored database lacks something.
+func restoreStatus(res *backup.Restored) check.Status {
+	if len(res.Warnings) > 0 {
+		return check.Warning
+	}
+	return check.OK
 }
 
 func (a *App) showRestored(at located, target *postgres.Target, res *backup.Restored) error {
@@ -226,6 +239,7 @@ func (a *App) showRestored(at located, target *postgres.Target, res *backup.Rest
 			Name          string       `json:"name"`
 			Target        string       `json:"target"`
 			OldName       string       `json:"old_name,omitempty"`
+			Warnings      []string     `json:"warnings,omitempty"`
 			Rows          int64        `json:"rows"`
 			Tables        []row        `json:"tables"`
 			Roles         []string     `json:"roles_created,omitempty"`
@@ -235,7 +249,7 @@ func (a *App) showRestored(at located, target *postgres.Target, res *backup.Rest
 			Load          float64      `json:"load_seconds"`
 			Index         float64      `json:"index_seconds"`
 			Duration      float64      `json:"duration_seconds"`
-		}{1, check.OK, at.name, target.Display(), res.OldName, res.Total, rows, res.Created, res.Fetched, res.Spared,
+		}{1, restoreStatus(res), at.name, target.Display(), res.OldName, res.Warnings, res.Total, rows, res.Created, res.Fetched, res.Spared,
 			res.Load.Schema.Seconds(), res.Load.Load.Seconds(), res.Load.Index.Seconds(), res.Duration.Seconds()})
 	}
 	t := ui.NewTable("TABLE", "ROWS", "MANIFEST")
@@ -246,7 +260,7 @@ func (a *App) showRestored(at located, target *postgres.Target, res *backup.Rest
 	if err := t.Write(a.io, a.io.Out); err != nil {
 		return err
 	}
-	lines := []string{fmt.Sprintf("\n%s  %s rows of %s restored into %s in %s (verify %s, schema %s, load %s, index %s)", a.io.Paint("ok", "OK"), ui.Count(res.Total),
+	lines := []string{fmt.Sprintf("\n%s  %s rows of %s restored into %s in %s (verify %s, schema %s, load %s, index %s)", a.io.Paint(restoreStatus(res).String(), strings.ToUpper(restoreStatus(res).String())), ui.Count(res.Total),
 		ui.Plural(len(res.Rows), "table", "tables"), target.Display(), ui.Duration(res.Duration), ui.Duration(res.Check.Duration),
 		ui.Duration(res.Load.Schema), ui.Duration(res.Load.Load), ui.Duration(res.Load.Index))}
 	if res.Spared > 0 {

@@ -44,12 +44,12 @@ func (l *Loaded) Entries() []Entry {
 func (l *Loaded) Origin(key string) Origin { return l.origins[key] }
 
 // Scrubber returns a scrubber for all secrets of the configuration.
-func (l *Loaded) Scrubber() *secret.Scrubber {
+func (l *Loaded) Scrubber(more ...string) *secret.Scrubber {
 	c := &l.Config
 	secrets := []string{c.Report.Webhook.Reveal(), c.Certs.Webhook.Reveal(), c.Grafana.AdminPassword.Reveal()}
-	for _, v := range []secret.Value{c.Database.URL, c.Report.Pushgateway, c.Redis.URL} {
+	for _, s := range append(more, c.Database.URL.Reveal(), c.Report.Pushgateway.Reveal(), c.Redis.URL.Reveal()) {
 		// A URL without a password is no secret, and useful in messages.
-		if s := v.Reveal(); secret.RedactURL(s) != s {
+		if secret.RedactURL(s) != s {
 			secrets = append(secrets, s)
 		}
 	}
