@@ -87,8 +87,34 @@ func TestDayAtWork(t *testing.T) {
 	time.Sleep(time.Second)
 	s.expect(t, 1, "backup", "public.events", "backup ack")
 	s.expect(t, 1, "backup prune", "backup ack")
-	s.expect(t, 0, "backup ack", "acknowledged")
+	s.expect(t, 0, "backup ack --json", `"acknowledged": {`, "public.events")
+	s.expect(t, 0, "backup ack --json", `"acknowledged": null`)
 	s.expect(t, 0, "backup prune --dry-run", "newest good backup")
+	s.expect(t, 0, "backup prune --dry-run --json", `"dry_run": true`, `"delete": []`, `"reason": "newest good backup"`)
+	s.expect(t, 0, "backup upload --json", `"sent": []`)
+	s.s3.Stop(t)
+	s.expect(t, 2, "backup list --json", `"problem": "`, `"backups": [`, filepath.Base(path))
+}
+
+// TestTargetSecret: the password of a --to URL is as secret as any.
+func TestTargetSecret(t *testing.T) {
+	s := newSandbox(t)
+	s.pg.Psql(t, "app", "CREATE TABLE trades (id int); INSERT INTO trades VALUES (1)")
+	s.expect(t, 0, "backup")
+	const secret = "marker-of-the-target"
+	// The server's refusal quotes the role, which is the password here.
+	code, out, errs := s.run(t, "backup", "restore", "latest", "--to", s.pg.URLAs(secret, secret, "copy"))
+	if code != 2 || strings.Contains(out+errs, secret) || !strings.Contains(errs, "password authentication failed") {
+		t.Errorf("exit %d, with the secret or without the reason:\n%s%s", code, out, errs)
+	}
+	for _, e := range s.env {
+		if dir, ok := strings.CutPrefix(e, "ESCROWCTL_STATE_DIR="); ok {
+			runs, err := os.ReadFile(filepath.Join(dir, "runs", "backup-restore.jsonl"))
+			if err != nil || strings.Contains(string(runs), secret) {
+				t.Errorf("the secret is in the run's record: %v\n%s", err, runs)
+			}
+		}
+	}
 }
 
 func lastLine(s string) string {

@@ -288,17 +288,30 @@ func (a *App) ackCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if len(h.Losses) == 0 {
-				_, err := fmt.Fprintln(a.io.Out, "nothing to acknowledge")
-				return err
+			if len(h.Losses) > 0 {
+				if err := d.state.Save(holdDoc, hold{Since: a.io.Now().UTC()}); err != nil {
+					return err
+				}
 			}
-			if err := d.state.Save(holdDoc, hold{Since: a.io.Now().UTC()}); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(a.io.Out, "acknowledged for %s: %s\n", ui.Clean(h.Backup), ui.Clean(strings.Join(h.Losses, "; ")))
-			return err
+			return a.showAcked(h)
 		},
 	}
+}
+
+func (a *App) showAcked(h hold) error {
+	some := len(h.Losses) > 0
+	if a.asJSON() && some {
+		return a.io.JSON(ui.Document("acknowledged", h))
+	}
+	if a.asJSON() {
+		return a.io.JSON(ui.Document("acknowledged", nil))
+	}
+	text := "nothing to acknowledge"
+	if some {
+		text = fmt.Sprintf("acknowledged for %s: %s", ui.Clean(h.Backup), ui.Clean(strings.Join(h.Losses, "; ")))
+	}
+	_, err := fmt.Fprintln(a.io.Out, text)
+	return err
 }
 
 func (a *App) uploadCommand() *cobra.Command {
@@ -320,16 +333,30 @@ func (a *App) uploadCommand() *cobra.Command {
 					return Outcome{}, &misuse{"no bucket: set S3_BUCKET, or s3.bucket in escrowctl.yaml"}
 				}
 				sent, err := backup.CatchUp(ctx, d.local(), remote, d.naming(), backup.Retention(d.cfg.Backup.BucketRetention), a.io.Now())
-				for _, n := range sent {
-					_, _ = fmt.Fprintf(a.io.Out, "sent %s\n", n)
-				}
-				if err == nil && len(sent) == 0 {
-					_, err = fmt.Fprintln(a.io.Out, "the bucket lacks nothing")
-				}
-				return Outcome{Verdict: ui.Plural(len(sent), "backup", "backups") + " sent", Figures: map[string]any{"sent": len(sent)}}, err
+				return Outcome{
+					Verdict: ui.Plural(len(sent), "backup", "backups") + " sent", Figures: map[string]any{"sent": len(sent)},
+				}, errors.Join(a.showSent(sent, err == nil), err)
 			})
 		},
 	}
+}
+
+// showSent tells which backups went to the bucket; all says that it lacks no
+// more.
+func (a *App) showSent(sent []string, all bool) error {
+	if a.asJSON() {
+		return a.io.JSON(ui.Document("sent", append([]string{}, sent...)))
+	}
+	for _, n := range sent {
+		if _, err := fmt.Fprintf(a.io.Out, "sent %s\n", ui.Clean(n)); err != nil {
+			return err
+		}
+	}
+	if all && len(sent) == 0 {
+		_, err := fmt.Fprintln(a.io.Out, "the bucket lacks nothing")
+		return err
+	}
+	return nil
 }
 
 var errNoBackups = errors.New("there are no backups")

@@ -72,7 +72,7 @@ func (a *App) listCommand() *cobra.Command {
 			}
 			defer d.close()
 			entries, listErr := d.entries(cmd.Context(), w)
-			if err := a.showList(entries); err != nil {
+			if err := a.showList(entries, listErr); err != nil {
 				return err
 			}
 			switch {
@@ -130,17 +130,23 @@ func item(e backup.Entry, now time.Time) listItem {
 	return it
 }
 
-func (a *App) showList(entries []backup.Entry) error {
+// showList shows the backups. problem is why the list may lack some.
+func (a *App) showList(entries []backup.Entry, problem error) error {
 	now := a.io.Now()
 	items := make([]listItem, 0, len(entries))
 	for _, e := range entries {
 		items = append(items, item(e, now))
 	}
 	if a.asJSON() {
-		return a.io.JSON(struct {
+		doc := struct {
 			SchemaVersion int        `json:"schema_version"`
+			Problem       string     `json:"problem,omitempty"` // the list may lack some
 			Backups       []listItem `json:"backups"`
-		}{1, items})
+		}{SchemaVersion: 1, Backups: items}
+		if problem != nil {
+			doc.Problem = problem.Error()
+		}
+		return a.io.JSON(doc)
 	}
 	if len(items) == 0 {
 		return nil

@@ -2,7 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/stellarescrow/escrowctl/internal/backup"
@@ -21,7 +24,7 @@ func (a *App) pruneCommand() *cobra.Command {
 			"nothing is deleted while there is no good one, or while a loss waits for\n" +
 			"'backup ack'. 'escrowctl backup' does this by itself after each success." +
 			exitStatus("0  done", "1  held: a loss is not acknowledged", "2  failed"),
-		Example: "  escrowctl backup prune --dry-run\n  escrowctl backup prune --local",
+		Example: "  escrowctl backup prune --dry-run\n  escrowctl backup prune --local --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, err := a.open(changes)
 			if err != nil {
@@ -57,7 +60,7 @@ func (a *App) prune(ctx context.Context, d *deps, w where, dryRun bool) (Outcome
 	if err != nil {
 		return Outcome{}, err
 	}
-	total := 0
+	done := pruned{DryRun: dryRun, Delete: []pruneItem{}, Keep: []pruneItem{}}
 	for _, side := range []struct {
 		r    store.Reader
 		keep backup.Retention
@@ -66,32 +69,69 @@ func (a *App) prune(ctx context.Context, d *deps, w where, dryRun bool) (Outcome
 		if !ok {
 			continue
 		}
-		n, err := a.pruneOne(ctx, d, st, side.keep, verified, dryRun)
-		total += n
-		if err != nil {
-			return Outcome{}, err
+		if err := done.prune(ctx, d, st, side.keep, verified); err != nil {
+			return Outcome{}, errors.Join(a.showPruned(done), err)
 		}
 	}
-	return Outcome{Verdict: ui.Plural(total, "backup", "backups") + " pruned", Figures: map[string]any{"pruned": total, "dry_run": dryRun}}, nil
+	return Outcome{
+		Verdict: ui.Plural(len(done.Delete), "backup", "backups") + " pruned",
+		Figures: map[string]any{"pruned": len(done.Delete), "dry_run": dryRun},
+	}, a.showPruned(done)
 }
 
-func (a *App) pruneOne(ctx context.Context, d *deps, st store.Store, keep backup.Retention, verified map[string]backup.Verification, dryRun bool) (int, error) {
-	plan, err := backup.PlanPrune(ctx, st, d.naming(), keep, verified, a.io.Now())
+// pruned is what a prune did, or would do.
+type pruned struct {
+	SchemaVersion int         `json:"schema_version"`
+	DryRun        bool        `json:"dry_run"`
+	Delete        []pruneItem `json:"delete"` // what is gone, or would go
+	Keep          []pruneItem `json:"keep"`
+}
+
+type pruneItem struct {
+	Name     string `json:"name"`
+	Location string `json:"location"`
+	Reason   string `json:"reason,omitempty"` // why it stays
+}
+
+// prune applies retention to one store. After an error Delete holds what is
+// gone nevertheless.
+func (p *pruned) prune(ctx context.Context, d *deps, st store.Store, keep backup.Retention, verified map[string]backup.Verification) error {
+	plan, err := backup.PlanPrune(ctx, st, d.naming(), keep, verified, d.app.io.Now())
 	if err != nil {
-		return 0, err
+		return err
 	}
-	if dryRun {
-		for _, k := range plan.Keep {
-			_, _ = fmt.Fprintf(a.io.Out, "keep    %s  %s\n", ui.Clean(k.Name), k.Reason)
-		}
+	for _, k := range plan.Keep {
+		p.Keep = append(p.Keep, pruneItem{k.Name, st.Location(), k.Reason})
+	}
+	var gone []string
+	if p.DryRun {
 		for _, c := range plan.Delete {
-			_, _ = fmt.Fprintf(a.io.Out, "delete  %s  from %s\n", ui.Clean(c.Name), ui.Clean(st.Location()))
+			gone = append(gone, c.Name)
 		}
-		return 0, nil
+	} else {
+		gone, err = plan.Apply(ctx, st)
 	}
-	gone, err := plan.Apply(ctx, st)
-	for _, n := range gone {
-		_, _ = fmt.Fprintf(a.io.Out, "deleted %s from %s\n", ui.Clean(n), ui.Clean(st.Location()))
+	for _, name := range gone {
+		p.Delete = append(p.Delete, pruneItem{Name: name, Location: st.Location()})
 	}
-	return len(gone), err
+	return err
+}
+
+func (a *App) showPruned(p pruned) error {
+	if a.asJSON() {
+		p.SchemaVersion = 1
+		return a.io.JSON(p)
+	}
+	var b strings.Builder
+	if p.DryRun {
+		for _, k := range p.Keep {
+			fmt.Fprintf(&b, "keep    %s  %s\n", ui.Clean(k.Name), k.Reason)
+		}
+	}
+	verb := map[bool]string{true: "delete ", false: "deleted"}[p.DryRun]
+	for _, g := range p.Delete {
+		fmt.Fprintf(&b, "%s %s  from %s\n", verb, ui.Clean(g.Name), ui.Clean(g.Location))
+	}
+	_, err := io.WriteString(a.io.Out, b.String())
+	return err
 }
