@@ -32,6 +32,7 @@ func Connect(ctx context.Context, t *Target, app string) (*pgx.Conn, error) {
 	}
 	if t.dial != nil {
 		config.DialFunc = pgconn.DialFunc(t.dial)
+		plainFirst(&config.Config)
 		config.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
 	}
 	conn, err := pgx.ConnectConfig(ctx, config)
@@ -45,6 +46,16 @@ func Connect(ctx context.Context, t *Target, app string) (*pgx.Conn, error) {
 		return nil, t.connectError(ctx, err)
 	}
 	return conn, nil
+}
+
+// plainFirst turns sslmode=prefer into allow where the tunnel ends in the
+// server's own container: there the encryption that prefer tries first, and does
+// without if refused, would only cost a second tunnel.
+func plainFirst(c *pgconn.Config) {
+	own := c.Host == "127.0.0.1" || !strings.ContainsAny(c.Host, ".:") // a service's name, or localhost
+	if own && sslMode(c) == "prefer" && len(c.Fallbacks) == 1 && c.Fallbacks[0].TLSConfig == nil {
+		c.TLSConfig, c.Fallbacks[0].TLSConfig = nil, c.TLSConfig
+	}
 }
 
 // connectError says in one line which server, what came back and the way out.

@@ -120,14 +120,21 @@ type Alert struct {
 	Runbooks []string `json:"runbooks"`
 }
 
+// The names of the alerts that checks raise too.
+const (
+	ServiceDown       = "ServiceDown"
+	IndexerLagAlert   = "IndexerLag"
+	RedisHitRateAlert = "RedisHitRate"
+)
+
 // Alerts returns the alerts of section 5.2.
 func Alerts() []Alert {
 	return []Alert{
-		{"ServiceDown", "A service is down", P1, 15 * time.Minute, []string{"RB-001", "RB-002", "RB-003", "RB-004", "RB-005"}},
-		{"IndexerLag", "The indexer lags by more than 5 minutes", P2, time.Hour, []string{"RB-002"}},
+		{ServiceDown, "A service is down", P1, 15 * time.Minute, []string{"RB-001", "RB-002", "RB-003", "RB-004", "RB-005"}},
+		{IndexerLagAlert, "The indexer lags by more than 5 minutes", P2, time.Hour, []string{"RB-002"}},
 		{"TLSCertExpiringSoon", "The TLS certificate expires in less than 14 days", P2, 4 * time.Hour, []string{"RB-004"}},
 		{"DBQueryLatency", "Database queries take more than 50 ms", P3, 4 * time.Hour, []string{"RB-006"}},
-		{"RedisHitRate", "The Redis hit rate is below 60 %", P3, 4 * time.Hour, []string{"RB-005"}},
+		{RedisHitRateAlert, "The Redis hit rate is below 60 %", P3, 4 * time.Hour, []string{"RB-005"}},
 		{"BackupFailed", "The backup failed", P2, time.Hour, []string{"2.1"}},
 		{"DiskUsage", "A disk is more than 85 % full", P2, 2 * time.Hour, []string{"4.1"}},
 	}

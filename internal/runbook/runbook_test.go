@@ -48,6 +48,11 @@ func TestJudge(t *testing.T) {
 		{PostgresConnections, 8.0 / 10, 9.0 / 10, 9.5 / 10},
 		{CertificateLifetime, 30, 29, 13},
 		{IndexerLag, 300, math.NaN(), 301},
+		{APIErrorRate, 0.01, 0.02, 0.06},
+		{DBTransaction, 900, 901, 3601},
+		{DBSlotWAL, 1e9, 1e9 + 1, 1e10 + 1},
+		{DBWraparound, 500e6, 500e6 + 1, 1e9 + 1},
+		{RedisMemory, 0.8, 0.81, 0.96},
 	}
 	if len(tests) != len(Thresholds()) {
 		t.Errorf("%d thresholds, %d tested", len(Thresholds()), len(tests))

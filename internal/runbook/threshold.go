@@ -35,8 +35,8 @@ type Threshold struct {
 	// ID is stable over releases.
 	ID    string `json:"id"`
 	Title string `json:"title"`
-	// Unit is seconds, bytes, ratio (0 to 1) or days, of the value and of both
-	// limits.
+	// Unit is seconds, bytes, ratio (0 to 1), days or count, of the value and of
+	// both limits.
 	Unit string `json:"unit"`
 	// Below says that small values are the bad ones.
 	Below bool `json:"below,omitempty"`
@@ -81,6 +81,11 @@ const (
 	PostgresConnections = "postgres_connections"
 	IndexerLag          = "indexer_lag"
 	CertificateLifetime = "certificate_lifetime"
+	APIErrorRate        = "api_error_rate"
+	DBTransaction       = "db_transaction"
+	DBSlotWAL           = "db_slot_wal"
+	DBWraparound        = "db_wraparound"
+	RedisMemory         = "redis_memory"
 )
 
 // Thresholds returns the limits of section 4.1, and those of sections 3.1 and
@@ -106,8 +111,30 @@ func Thresholds() []Threshold {
 			Action: "follow RB-002", Section: "5.2"},
 		{ID: CertificateLifetime, Title: "TLS certificate lifetime left", Unit: "days", Below: true, Warning: 30, Critical: 14,
 			Action: "renew the certificate, follow RB-004", Section: "3.1 and 5.2"},
+		// The page gives no limits for the following.
+		//
+		// A hundredth is the whole error budget of a service that promises 99 %.
+		{ID: APIErrorRate, Title: "API error rate", Unit: "ratio", Warning: 0.01, Critical: 0.05,
+			Action: "follow RB-003", Section: NoSection},
+		// The platform's transactions take milliseconds; one that stays open keeps
+		// VACUUM from its work and may hold locks.
+		{ID: DBTransaction, Title: "Longest transaction", Unit: "seconds", Warning: 900, Critical: 3600,
+			Action: "end the session, or find out what it waits for", Section: NoSection},
+		// A server keeps max_wal_size, 1 GB by default, in any case.
+		{ID: DBSlotWAL, Title: "WAL kept for a replication slot", Unit: "bytes", Warning: 1000 * mb, Critical: 10000 * mb,
+			Action: "bring the slot's consumer back, or drop the slot", Section: NoSection},
+		// At 2^31 the server stops. AWS advises alarms at these ages for RDS; VACUUM
+		// to prevent it begins at 200 million.
+		{ID: DBWraparound, Title: "Oldest transaction ID", Unit: "count", Warning: 500e6, Critical: 1000e6,
+			Action: "find out what holds VACUUM back, then VACUUM FREEZE", Section: NoSection},
+		// Counts only where Redis may not evict: there writes fail when it is full.
+		{ID: RedisMemory, Title: "Redis memory", Unit: "ratio", Warning: 0.80, Critical: 0.95,
+			Action: "review TTL config or raise maxmemory", Section: NoSection},
 	}
 }
+
+// NoSection is the section of what the runbook does not say.
+const NoSection = "none"
 
 // ThresholdFor returns the threshold with that ID.
 func ThresholdFor(id string) (Threshold, bool) {

@@ -1,0 +1,88 @@
+package health
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stellarescrow/escrowctl/internal/check"
+	"github.com/stellarescrow/escrowctl/internal/testenv"
+	"github.com/stellarescrow/escrowctl/internal/testenv/platform"
+)
+
+func TestAPI(t *testing.T) {
+	t.Parallel()
+	const logs = "docker compose logs --tail 50 api"
+	type rig struct {
+		api     *platform.API
+		indexer *platform.Indexer
+		opt     APIOptions
+	}
+	api := func(path, fault string) func(*testing.T, *rig) {
+		return func(_ *testing.T, r *rig) { r.api.SetFault(path, fault) }
+	}
+	served := func(edit func(*platform.IndexerSettings)) func(*testing.T, *rig) {
+		return func(_ *testing.T, r *rig) { r.indexer.Set(edit) }
+	}
+	metrics := func(body string) func(*testing.T, *rig) {
+		return func(_ *testing.T, r *rig) { r.indexer.SetFault("/health/metrics", body) }
+	}
+	for name, tt := range map[string]struct {
+		set  func(*testing.T, *rig)
+		want want
+	}{
+		"healthy":        {func(*testing.T, *rig) {}, want{check.OK, "errors 0.1 %, p95 38 ms", "", ""}},
+		"slow":           {api("/health", platform.Slow+"450ms"), want{check.Warning, "first byte after 4", "", "escrowctl perf"}},
+		"very slow":      {api("/health", platform.Slow+"850ms"), want{check.Critical, ", limit 800 ms", "", "escrowctl perf"}},
+		"errors":         {served(func(s *platform.IndexerSettings) { s.ErrorRate = 0.02 }), want{check.Warning, "errors 2 %, warning from 1 %", "", logs}},
+		"many errors":    {served(func(s *platform.IndexerSettings) { s.ErrorRate = 0.25 }), want{check.Critical, "errors 25 %, limit 5 %", "", logs}},
+		"slow answers":   {served(func(s *platform.IndexerSettings) { s.P95ResponseMS = 900 }), want{check.Critical, "p95 900 ms, limit 800 ms", "", "escrowctl perf"}},
+		"500":            {api("/health", platform.Status+"500"), want{check.Critical, "/health answers 500 Internal Server Error", "ServiceDown", logs}},
+		"502":            {api("*", platform.Status+"502"), want{check.Critical, "answers 502 Bad Gateway", "ServiceDown", logs}},
+		"degraded":       {func(_ *testing.T, r *rig) { r.api.Set(func(s *platform.APISettings) { s.Status = "degraded" }) }, want{check.Critical, "answers 503 Service Unavailable, status degraded", "ServiceDown", logs}},
+		"degraded, 200":  {api("/health", platform.Body+`{"status":"degraded"}`), want{check.Warning, "says that it is degraded", "", logs}},
+		"404":            {api("/health", platform.Status+"404"), want{check.Unknown, "answers 404", "", "api.url"}},
+		"HTML":           {api("/health", platform.HTML), want{check.Unknown, "HTML in place of JSON", "", logs}},
+		"truncated":      {api("/health", platform.Truncated), want{check.Unknown, "the answer broke off", "", logs}},
+		"endless":        {api("/health", platform.Endless), want{check.Unknown, "longer than 1 MiB", "", logs}},
+		"own metrics":    {api("/health/metrics", platform.Body+`{"error_rate":0,"p95_response_ms":5,"requests_per_minute":1}`), want{check.OK, "errors 0 %, p95 5 ms", "", ""}},
+		"metrics 500":    {api("/health/metrics", platform.Status+"500"), want{check.Unknown, "error rate and p95 are not known", "", logs}},
+		"rate of 3":      {metrics(platform.Body + `{"error_rate":3,"p95_response_ms":5,"requests_per_minute":1}`), want{check.Unknown, "error_rate is \"3\", which cannot be", "", logs}},
+		"rate is null":   {metrics(platform.Body + `{"error_rate":null}`), want{check.Unknown, "error_rate is null", "", logs}},
+		"p95 is missing": {metrics(platform.Body + `{"error_rate":0}`), want{check.Unknown, "no p95_response_ms", "", logs}},
+		"down":           {func(_ *testing.T, r *rig) { r.opt.URL = "http://127.0.0.1:1" }, want{check.Critical, "connection refused", "ServiceDown", logs}},
+		"hangs":          {func(_ *testing.T, r *rig) { r.api.SetFault("*", platform.Hang); r.opt.Limit = testLimit }, want{check.Critical, "/health: it takes the connection and stays silent", "ServiceDown", logs}},
+		"silent":         {func(t *testing.T, r *rig) { r.opt.URL, r.opt.Limit = "http://"+testenv.Silent(t), testLimit }, want{check.Critical, "takes the connection and stays silent", "ServiceDown", logs}},
+		"metrics hang":   {func(_ *testing.T, r *rig) { r.indexer.SetFault("*", platform.Hang); r.opt.Limit = testLimit }, want{check.Unknown, "stays silent", "", logs}},
+		"slow to the end": {func(_ *testing.T, r *rig) {
+			r.api.SetFault("/health", platform.Slow+"900ms")
+			r.opt.Limit = time.Second
+		}, want{check.Critical, ", limit 800 ms", "", "escrowctl perf"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := &rig{api: platform.NewAPI("key", ""), indexer: platform.NewIndexer(time.Now)}
+			r.opt = APIOptions{
+				URL: testenv.Serve(t, r.api), MetricsURL: testenv.Serve(t, r.indexer),
+				Client: Client(nil), Limit: 10 * time.Second, Now: time.Now,
+			}
+			tt.set(t, r)
+			tt.want.check(t, look(t, API(r.opt)))
+		})
+	}
+}
+
+// One slow answer between quick ones is no alarm.
+func TestAPIOneSlowAnswer(t *testing.T) {
+	t.Parallel()
+	api := platform.NewAPI("key", "")
+	api.SetFault("/health", platform.Slow+"600ms")
+	time.AfterFunc(300*time.Millisecond, func() { api.SetFault("/health", "") })
+	r := look(t, API(APIOptions{
+		URL: testenv.Serve(t, api), MetricsURL: testenv.Serve(t, platform.NewIndexer(time.Now)),
+		Client: Client(nil), Limit: 10 * time.Second, Now: time.Now,
+	}))
+	want{check.OK, "first byte after", "", ""}.check(t, r)
+	if ttfb := figure(t, r, "ttfb"); ttfb <= 0 || ttfb > 0.4 {
+		t.Errorf("ttfb %g s, want the middle of three", ttfb)
+	}
+}
