@@ -2,7 +2,8 @@
 # Builds the container images of tests and sandbox from Debian packages, since
 # no registry is needed for that and none may be reachable:
 #
-#   images.sh [postgres] [redis] [s3] [platform] [monitoring]   (all by default)
+#   images.sh [postgres] [redis] [s3] [nginx] [certbot] [pebble] [platform]
+#             [monitoring]            (all by default)
 #
 # Each image carries a label with the hash of its recipe and is rebuilt only
 # when the recipe has changed.
@@ -75,14 +76,17 @@ context= program=
 trap 'rm -rf ${context:+"$context"} ${program:+"$program"}' EXIT
 need_docker
 only_one
-[ $# -gt 0 ] || set -- postgres redis s3 platform monitoring
+[ $# -gt 0 ] || set -- postgres redis s3 nginx certbot pebble platform monitoring
 for name in "$@"; do
 	case $name in
 	postgres) build postgres "$POSTGRES_IMAGE" "$RECIPES"/postgres/* ;;
 	redis) build redis "$REDIS_IMAGE" "$RECIPES"/redis/* ;;
 	s3) build s3 "$S3_IMAGE" "$RECIPES"/s3/* "$(tool_path versitygw)" ;;
+	nginx) build nginx "$NGINX_IMAGE" "$RECIPES"/nginx/* ;;
+	certbot) build certbot "$CERTBOT_IMAGE" "$RECIPES"/certbot/* ;;
+	pebble) build pebble "$PEBBLE_IMAGE" "$RECIPES"/pebble/* "$(tool_path pebble)" ;;
 	platform) build_platform ;;
 	monitoring) build monitoring "$MONITORING_IMAGE" "$RECIPES"/monitoring/* ;;
-	*) die "no image $name: postgres, redis, s3, platform or monitoring" ;;
+	*) die "no image $name: postgres, redis, s3, nginx, certbot, pebble, platform or monitoring" ;;
 	esac
 done

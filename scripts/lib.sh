@@ -5,6 +5,9 @@ readonly SANDBOX_PROJECT=escrowctl-sandbox
 readonly POSTGRES_IMAGE=escrowctl-sandbox/postgres:15
 readonly REDIS_IMAGE=escrowctl-sandbox/redis:7
 readonly S3_IMAGE=escrowctl-sandbox/s3:latest
+readonly NGINX_IMAGE=escrowctl-sandbox/nginx:latest
+readonly CERTBOT_IMAGE=escrowctl-sandbox/certbot:latest
+readonly PEBBLE_IMAGE=escrowctl-sandbox/pebble:latest
 readonly PLATFORM_IMAGE=escrowctl-sandbox/platform:latest
 readonly MONITORING_IMAGE=escrowctl-sandbox/monitoring:latest
 

@@ -73,7 +73,11 @@ type Container struct {
 	Cmd     []string // instead of the image's own entrypoint, if given
 	Labels  map[string]string
 	Tmpfs   map[string]string // path to options
-	Network string            // "none" if empty: nothing a test runs needs more
+	Network string            // "none" if empty: few of the things a test runs need more
+	Aliases []string          // names in that network, besides the service's
+	Volumes map[string]string // of DockerHost.Volume, to the path where it is mounted
+	Publish []int             // TCP ports, on a free port of 127.0.0.1 each: see Port
+	Files   map[string]string // path to content, put in before the start
 }
 
 // Start makes and starts a container and returns its id.
@@ -99,13 +103,18 @@ func (d *DockerHost) Start(t testing.TB, c Container) string {
 	}
 	name := fmt.Sprintf("escrowctl-test-%s-%d", d.Run, d.count.Add(1))
 	made, err := d.Client.ContainerCreate(t.Context(), client.ContainerCreateOptions{
-		Name: name, Config: config,
-		HostConfig: &container.HostConfig{NetworkMode: container.NetworkMode(network), Tmpfs: c.Tmpfs},
+		Name: name, Config: config, NetworkingConfig: endpoints(c),
+		HostConfig: &container.HostConfig{
+			NetworkMode: container.NetworkMode(network), Tmpfs: c.Tmpfs, Binds: binds(c.Volumes), PortBindings: ports(t, config, c.Publish),
+		},
 	})
 	if err != nil {
 		t.Fatalf("testenv: docker: create %s: %v", name, err)
 	}
 	t.Cleanup(func() { d.Remove(t, made.ID) })
+	if len(c.Files) > 0 {
+		d.Put(t, made.ID, c.Files)
+	}
 	if _, err := d.Client.ContainerStart(t.Context(), made.ID, client.ContainerStartOptions{}); err != nil {
 		t.Fatalf("testenv: docker: start %s: %v", name, err)
 	}

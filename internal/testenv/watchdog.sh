@@ -1,7 +1,7 @@
 # Cleans up after a test process that died. Lines on standard input say what
 # there is; the end of the input without "done" means that the process is gone.
 #   pid N SIGNAL   the server's process and the signal that stops it (N=0: none)
-#   label NAME=X   containers with this label to remove
+#   label NAME=X   containers, networks and volumes with this label to remove
 #   dir PATH       a directory to remove
 #   done           everything is cleaned up already
 # Signals that a terminal or a CI runner sends to the whole group are for the
@@ -27,6 +27,10 @@ fi
 if [ -n "$label" ]; then
 	ids=$(docker ps -aq --filter "label=$label")
 	[ -z "$ids" ] || docker rm -fv $ids >/dev/null 2>&1
+	for kind in network volume; do
+		ids=$(docker $kind ls -q --filter "label=$label")
+		[ -z "$ids" ] || docker $kind rm $ids >/dev/null 2>&1
+	done
 fi
 [ -z "$dir" ] || rm -rf -- "$dir"
 exit 0
