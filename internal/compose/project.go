@@ -118,7 +118,7 @@ func (p *Project) running(ctx context.Context, service string) (Container, error
 		}
 	}
 	if idle == nil {
-		return Container{}, explain(ErrNoService, nil, "project %s has no container of service %s (it has: %s): start it with docker compose -p %s up -d %s, or set dump.service",
+		return Container{}, explain(ErrNoService, nil, "project %s has no container of service %s (it has: %s): start it with docker compose -p %s up -d %s, or correct the service's name in the configuration",
 			p.name, service, orNone(known), p.name, service)
 	}
 	return Container{}, p.notRunning(*idle)
