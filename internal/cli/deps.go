@@ -60,14 +60,22 @@ func (a *App) open(use access) (*deps, error) {
 	if err != nil {
 		return nil, &check.Error{Status: check.Unknown, Err: err}
 	}
+	d := &deps{app: a, cfg: cfg, state: st, scrubber: cfg.Scrubber()}
+	d.reporter = report.New(d.reportOptions())
+	return d, nil
+}
+
+// reportOptions are the destinations of reports.
+func (d *deps) reportOptions() report.Options {
+	c := d.cfg.Report
 	opt := report.Options{
-		Webhook: cfg.Report.Webhook.Reveal(), TextfileDir: cfg.Report.TextfileDir, Pushgateway: cfg.Report.Pushgateway.Reveal(),
-		Timeout: cfg.Report.Timeout, Now: a.io.Now,
+		Webhook: c.Webhook.Reveal(), TextfileDir: c.TextfileDir, Pushgateway: c.Pushgateway.Reveal(),
+		Timeout: c.Timeout, Now: d.app.io.Now,
 	}
-	if cfg.Report.APIMetrics != config.Off {
-		opt.APIBaseURL = cfg.Report.APIBaseURL
+	if c.APIMetrics != config.Off {
+		opt.APIBaseURL = c.APIBaseURL
 	}
-	return &deps{app: a, cfg: cfg, state: st, reporter: report.New(opt), scrubber: cfg.Scrubber()}, nil
+	return opt
 }
 
 func (d *deps) close() {
@@ -125,6 +133,15 @@ func (d *deps) identities(file string) ([]age.Identity, error) {
 
 // service returns the compose project's database service.
 func (d *deps) service(ctx context.Context) (*compose.Service, error) {
+	p, err := d.composeProject(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return p.Service(d.cfg.Dump.Service), nil
+}
+
+// composeProject returns the compose project.
+func (d *deps) composeProject(ctx context.Context) (*compose.Project, error) {
 	if d.project == nil {
 		c := d.cfg.Compose
 		p, err := compose.Open(ctx, compose.Options{Project: c.Project, Dir: c.Dir, Files: c.Files, DockerHost: c.DockerHost})
@@ -133,7 +150,21 @@ func (d *deps) service(ctx context.Context) (*compose.Service, error) {
 		}
 		d.project = p
 	}
-	return d.project.Service(d.cfg.Dump.Service), nil
+	return d.project, nil
+}
+
+// serviceNamed returns a service of the compose project that has a container,
+// running or not.
+func (d *deps) serviceNamed(ctx context.Context, name string) (*compose.Service, error) {
+	p, err := d.composeProject(ctx)
+	if err != nil {
+		return nil, err
+	}
+	svc := p.Service(name)
+	if _, err := svc.Container(ctx); err != nil {
+		return nil, err
+	}
+	return svc, nil
 }
 
 // connectLimit bounds the first try of a connection.

@@ -166,19 +166,26 @@ func sections(text string) map[string]string {
 	return out
 }
 
-// TestDocumentedFlags compares docs/backup.md with the commands below backup:
-// a section each, with every flag of its own and none that does not exist.
+// TestDocumentedFlags compares each page of a command with the commands below
+// it: a section each, with every flag of its own and none that does not exist.
 func TestDocumentedFlags(t *testing.T) {
-	backup, _, err := commandTree().Find([]string{"backup"})
-	if err != nil {
-		t.Fatal(err)
+	for page, name := range map[string]string{"docs/backup.md": "backup", "docs/certs.md": "certs"} {
+		cmd, _, err := commandTree().Find([]string{name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		compareFlags(t, page, cmd)
 	}
-	documented := sections(document(t, "docs/backup.md"))
-	for _, cmd := range append(backup.Commands(), backup) {
+}
+
+func compareFlags(t *testing.T, page string, parent *cobra.Command) {
+	t.Helper()
+	documented := sections(document(t, page))
+	for _, cmd := range append(parent.Commands(), parent) {
 		path := cmd.CommandPath()
 		body, found := documented[path]
 		if !found {
-			t.Errorf("docs/backup.md has no section %q", path)
+			t.Errorf("%s has no section %q", page, path)
 			continue
 		}
 		cmd.InitDefaultHelpFlag()
@@ -190,12 +197,12 @@ func TestDocumentedFlags(t *testing.T) {
 		}
 		cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
 			if f.Name != "help" && !slices.Contains(named, f.Name) {
-				t.Errorf("docs/backup.md: %q lacks --%s", path, f.Name)
+				t.Errorf("%s: %q lacks --%s", page, path, f.Name)
 			}
 		})
 		for _, name := range named {
-			if !hasFlag(backup, name) {
-				t.Errorf("docs/backup.md: %q names --%s, which does not exist", path, name)
+			if !hasFlag(parent, name) {
+				t.Errorf("%s: %q names --%s, which does not exist", page, path, name)
 			}
 		}
 	}

@@ -129,9 +129,15 @@ func (a *App) send(ctx context.Context, d *deps, name string, run *state.Active,
 		host, _ := os.Hostname() // only for the message
 		rep.Text = fmt.Sprintf("FAILED on %s: %s", host, out.Verdict)
 	}
-	status := check.OK
 	// A run that was interrupted still says so.
-	for _, p := range d.reporter.Send(context.WithoutCancel(ctx), rep) {
+	return a.tellProblems(d, d.reporter.Send(context.WithoutCancel(ctx), rep))
+}
+
+// tellProblems tells which reports nobody took, and returns the status that
+// makes.
+func (a *App) tellProblems(d *deps, problems []report.Problem) check.Status {
+	status := check.OK
+	for _, p := range problems {
 		if p.Kind == report.Unserved && d.cfg.Report.APIMetrics != config.On {
 			if !d.firstUnserved(p) {
 				continue

@@ -22,7 +22,7 @@ const (
 	Development = "development"
 )
 
-// The ways to run pg_dump.
+// The ways to run pg_dump and certbot.
 const (
 	ViaAuto      = "auto"
 	ViaHost      = "host"
@@ -127,10 +127,20 @@ type State struct {
 	Dir string `yaml:"dir"` // empty: see Loaded.StateDir
 }
 
-// Certs are the certificates that are watched.
+// Certs are the certificates that are watched and renewed.
 type Certs struct {
-	Domain  string       `yaml:"domain"`
-	Webhook secret.Value `yaml:"webhook"`
+	Domain       string        `yaml:"domain"`
+	Hosts        []string      `yaml:"hosts"`   // HOST[:PORT] that are checked besides
+	Address      []string      `yaml:"address"` // ADDRESS[:PORT] to connect to, in place of the domain's own
+	CA           string        `yaml:"ca"`      // roots besides the system's, PEM
+	Via          string        `yaml:"via"`     // how certbot is run: auto, container or host
+	Service      string        `yaml:"service"` // compose service of certbot
+	NginxService string        `yaml:"nginx_service"`
+	Dir          string        `yaml:"dir"`     // certbot's, where certbot runs
+	Timeout      time.Duration `yaml:"timeout"` // of certbot
+	WarnDays     int           `yaml:"warn_days"`
+	CriticalDays int           `yaml:"critical_days"` // 0 of both: by the lifetime
+	Webhook      secret.Value  `yaml:"webhook"`       // empty: report.webhook
 }
 
 // Redis is the platform's cache.

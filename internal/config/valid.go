@@ -1,10 +1,13 @@
 package config
 
 import (
+	"net"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -58,6 +61,22 @@ func storageClass(s string) *problem {
 func hostName(s string) *problem {
 	const label = `[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?`
 	return matching(label+`(\.`+label+`)*`, "not a host name", "write for example stellarescrow.app, without https:// and port")(s)
+}
+
+// hostAndPort accepts a host name or address, with or without a port.
+func hostAndPort(s string) *problem {
+	const remedy = "write HOST, HOST:PORT or [IPv6]:PORT, for example grafana.stellarescrow.app:443"
+	name, port := s, "443"
+	if h, p, err := net.SplitHostPort(s); err == nil {
+		name, port = h, p
+	}
+	if _, err := netip.ParseAddr(name); strings.Contains(s, "/") || err != nil && hostName(name) != nil {
+		return faulty("neither a host name nor an address", remedy)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return faulty("not a port", remedy)
+	}
+	return nil
 }
 
 // backupName keeps names that are safe in a path, a bucket and a shell, short

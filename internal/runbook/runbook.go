@@ -41,6 +41,18 @@ const (
 	// RotationNotice is how long before a rotation the consumers of the API are
 	// told (section 3.2, step 2).
 	RotationNotice = 7 * Day
+	// CertDueDays is how many days before its end a certificate is due (section
+	// 3.1), and CertAlertDays where TLSCertExpiringSoon begins (section 5.2).
+	CertDueDays   = 30
+	CertAlertDays = 14
+	// CertRenewEvery is how often renewal is attempted (section 1.2).
+	CertRenewEvery = 12 * time.Hour
+	// CertDueShare and CertShortLifetime correct the page's hard 30 days for
+	// lifetimes that are shorter than the 90 days it was written for: due is the
+	// last third of a certificate's life, and of one that lives less than 10 days
+	// the last half. They are what CAs and ACME clients go by.
+	CertDueShare      = 3
+	CertShortLifetime = 10 * Day
 	// PostIncidentReviewWithin is the time from an incident of priority P1 or P2
 	// to its review (section 6.2).
 	PostIncidentReviewWithin = 48 * time.Hour
@@ -194,7 +206,7 @@ func Schedule() []Task {
 	return []Task{
 		{"backup", "Database backup to S3", "0 2 * * *", "escrowctl backup", "/var/log/stellar-backup.log", BackupMaxAge},
 		{"dr-test", "Disaster recovery test", "0 4 1 * *", "escrowctl dr-test", "/var/log/stellar-dr-test.log", 31*Day + scheduleGrace},
-		{"certs", "TLS certificate renewal check", "0 0,12 * * *", "escrowctl certs renew", "/var/log/cert-renewal.log", 12*time.Hour + scheduleGrace},
+		{"certs", "TLS certificate renewal check", "0 0,12 * * *", "escrowctl certs renew", "/var/log/cert-renewal.log", CertRenewEvery + scheduleGrace},
 		{"perf", "Performance bottleneck analysis", "0 3 * * 0", "escrowctl perf", "/var/log/perf-report.log", 7*Day + scheduleGrace},
 		{"rotate-keys", "API key rotation", "", "escrowctl rotate-keys", "change management log", Quarter},
 	}

@@ -109,7 +109,7 @@ func Thresholds() []Threshold {
 			Action: "increase max_connections or scale", Section: "4.1"},
 		{ID: IndexerLag, Title: "Indexer lag", Unit: "seconds", Warning: 300, Critical: 300,
 			Action: "follow RB-002", Section: "5.2"},
-		{ID: CertificateLifetime, Title: "TLS certificate lifetime left", Unit: "days", Below: true, Warning: 30, Critical: 14,
+		{ID: CertificateLifetime, Title: "TLS certificate lifetime left", Unit: "days", Below: true, Warning: CertDueDays, Critical: CertAlertDays,
 			Action: "renew the certificate, follow RB-004", Section: "3.1 and 5.2"},
 		// The page gives no limits for the following.
 		//
