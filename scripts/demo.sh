@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Shows escrowctl at work on the sandbox: a PostgreSQL database in a container
-# that publishes no port, and a real S3 bucket. `make demo` runs it after it
-# has built what it needs. It may be run again and again; `make demo-down`
+# Shows escrowctl at work on the sandbox, the platform in small: PostgreSQL and
+# Redis in containers that publish no port, a real S3 bucket, Prometheus with
+# Alertmanager, and stand-ins of the platform's own services. `make demo` runs it
+# after it has built what it needs. It may be run again and again; `make demo-down`
 # removes everything.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -50,7 +51,8 @@ start_sandbox() {
 	. "$SANDBOX_ENV"
 	set +a
 	sandbox_compose up -d
-	wait_healthy postgres redis s3
+	wait_healthy postgres redis s3 indexer api horizon grafana prometheus alertmanager
+	wait_watchdog
 	printf 'database stellar_escrow: %s rows in %s tables\n' \
 		"$(counts stellar_escrow | awk -F'|' '{ n += $2 } END { print n }')" \
 		"$(counts stellar_escrow | wc -l)"
@@ -84,7 +86,7 @@ trap 'rm -rf "$work"' EXIT
 need_docker
 started=$SECONDS
 
-heading 'Start the sandbox: PostgreSQL, Redis and an S3 store'
+heading 'Start the sandbox: the platform in small'
 start_sandbox
 demo_backup
 compare

@@ -13,26 +13,40 @@ random_secret() { head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n'; }
 
 port_is_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
+# free_port prints the first free port of 127.0.0.1 from $1 on.
 free_port() {
 	local port
-	for port in $(seq 19000 19100); do
+	for port in $(seq "$1" $(($1 + 99))); do
 		if port_is_free "$port"; then
 			printf '%s\n' "$port"
 			return
 		fi
 	done
-	die "no free port between 19000 and 19100 for the sandbox's bucket"
+	die "no free port of 127.0.0.1 from $1 to $(($1 + 99)) for the sandbox"
 }
 
-# make_env writes the sandbox's secrets, once: the volumes keep the first ones.
+# make_env writes the sandbox's secrets and ports, once: the volumes keep the
+# first secrets.
 make_env() {
-	[ -f "$SANDBOX_ENV" ] && return
-	local password port run
+	if [ -f "$SANDBOX_ENV" ]; then
+		grep -q '^INDEXER_PORT=' "$SANDBOX_ENV" || die "$SANDBOX_ENV was made by an older version: make demo-down, then again"
+		return
+	fi
+	local password redis run
+	local s3 indexer api horizon grafana prometheus alertmanager
 	if docker volume inspect "${SANDBOX_PROJECT}_postgres_data" >/dev/null 2>&1; then
 		die "a sandbox without its $SANDBOX_ENV is left from before (or belongs to another checkout): make demo-down, then again"
 	fi
 	password=$(random_secret)
-	port=$(free_port)
+	redis=$(random_secret)
+	# Each searches from where the one before ended, so that no two are the same.
+	s3=$(free_port 19000)
+	indexer=$(free_port $((s3 + 1)))
+	api=$(free_port $((indexer + 1)))
+	horizon=$(free_port $((api + 1)))
+	grafana=$(free_port $((horizon + 1)))
+	prometheus=$(free_port $((grafana + 1)))
+	alertmanager=$(free_port $((prometheus + 1)))
 	run=$PWD/$SANDBOX_RUN
 	mkdir -p "$SANDBOX_RUN"
 	(
@@ -41,10 +55,23 @@ make_env() {
 			COMPOSE_PROJECT_NAME=$SANDBOX_PROJECT
 			POSTGRES_PASSWORD=$password
 			DATABASE_URL=postgres://indexer:$password@postgres:5432/stellar_escrow
-			REDIS_PASSWORD=$(random_secret)
-			S3_PORT=$port
+			REDIS_PASSWORD=$redis
+			REDIS_URL=redis://:$redis@redis:6379
+			API_KEYS=$(random_secret)
+			ADMIN_KEYS=$(random_secret)
+			GRAFANA_ADMIN_PASSWORD=$(random_secret)
+			INDEXER_PORT=$indexer
+			API_PORT=$api
+			HORIZON_PORT=$horizon
+			GRAFANA_PORT=$grafana
+			PROMETHEUS_PORT=$prometheus
+			ALERTMANAGER_PORT=$alertmanager
+			API_BASE_URL=http://127.0.0.1:$indexer
+			HORIZON_URL=http://127.0.0.1:$horizon
+			ESCROWCTL_API_URL=http://127.0.0.1:$api
+			S3_PORT=$s3
 			S3_BUCKET=s3://stellarescrow-backups
-			AWS_ENDPOINT_URL_S3=http://127.0.0.1:$port
+			AWS_ENDPOINT_URL_S3=http://127.0.0.1:$s3
 			AWS_REGION=us-east-1
 			AWS_ACCESS_KEY_ID=$(random_secret | cut -c1-20)
 			AWS_SECRET_ACCESS_KEY=$(random_secret)
@@ -75,6 +102,16 @@ wait_healthy() {
 			fi
 			sleep 0.3
 		done
+	done
+}
+
+# wait_watchdog waits until the alert that always fires has come from Prometheus
+# to Alertmanager.
+wait_watchdog() {
+	local deadline=$((SECONDS + 60))
+	until docker exec "$(container_of alertmanager)" busybox wget -q -O - http://127.0.0.1:9093/api/v2/alerts | grep -q '"Watchdog"'; do
+		[ $SECONDS -lt $deadline ] || die "no alert comes from Prometheus to Alertmanager after a minute"
+		sleep 0.3
 	done
 }
 

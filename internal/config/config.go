@@ -51,6 +51,8 @@ type Config struct {
 	Redis    Redis    `yaml:"redis"`
 	Grafana  Grafana  `yaml:"grafana"`
 	Horizon  Horizon  `yaml:"horizon"`
+	Indexer  Indexer  `yaml:"indexer"`
+	API      API      `yaml:"api"`
 }
 
 // Database is the database that is backed up.
@@ -145,7 +147,9 @@ type Certs struct {
 
 // Redis is the platform's cache.
 type Redis struct {
-	URL secret.Value `yaml:"url"`
+	URL     secret.Value `yaml:"url"`
+	Via     string       `yaml:"via"`     // auto, host or container
+	Service string       `yaml:"service"` // compose service
 }
 
 // Grafana is the platform's Grafana.
@@ -155,6 +159,17 @@ type Grafana struct {
 
 // Horizon is the Stellar network's API.
 type Horizon struct {
+	URL string `yaml:"url"`
+}
+
+// Indexer is the platform's indexer; its address is Report.APIBaseURL.
+type Indexer struct {
+	EventsTable  string `yaml:"events_table"`
+	EventsColumn string `yaml:"events_column"` // a row's time
+}
+
+// API is the platform's API gateway.
+type API struct {
 	URL string `yaml:"url"`
 }
 

@@ -211,6 +211,11 @@ func sample(t testing.TB) map[string][2]string {
 		"redis.url":                       {"rediss://:marker-s3cr3t@cache:6380", "rediss://:xxxxx@cache:6380"},
 		"grafana.admin_password":          {" marker-s3cr3t ", "sha256:"},
 		"horizon.url":                     same("https://horizon.stellar.org"),
+		"redis.via":                       same("container"),
+		"redis.service":                   same("cache"),
+		"indexer.events_table":            same("public.events"),
+		"indexer.events_column":           same("indexed_at"),
+		"api.url":                         same("https://api.example.com"),
 	}
 }
 

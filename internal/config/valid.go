@@ -45,6 +45,12 @@ func serviceName(s string) *problem {
 	return matching(`[a-zA-Z0-9._-]{1,255}`, "not the name of a compose service", "write it as under services: in the compose file, for example postgres")(s)
 }
 
+// relationName is the name of a table, with its schema or not, or of a column.
+func relationName(s string) *problem {
+	return matching(`[\p{L}_][\p{L}\p{N}_$]{0,62}(\.[\p{L}_][\p{L}\p{N}_$]{0,62})?`, "not the name of a table or column",
+		"write it as psql shows it, for example events or public.events")(s)
+}
+
 func projectName(s string) *problem {
 	return matching(`[a-z0-9][a-z0-9_-]{0,254}`, "not the name of a compose project",
 		"write it as docker compose ls shows it: lower-case letters, digits, - and _")(s)
