@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stellarescrow/escrowctl/internal/schema"
 	"github.com/stellarescrow/escrowctl/internal/sqldump"
 	"github.com/stellarescrow/escrowctl/internal/store"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
@@ -51,6 +52,14 @@ func options(t *testing.T, pg *testenv.PG, db string) Options {
 	return Options{
 		Naming: naming, Local: store.NewDir(filepath.Join(t.TempDir(), "backups")), Dumper: pgDumper{pg, db}, Database: db, Host: "h", Version: "test",
 		Codec: sqldump.Gzip, Globals: true, ShrinkRatio: 0.5, Now: time.Now, Log: t.Logf,
+		Schema: func(ctx context.Context) (*schema.Schema, error) {
+			conn, err := pgconn.Connect(ctx, pg.URL(db))
+			if err != nil {
+				return nil, err
+			}
+			defer conn.Close(ctx)
+			return schema.Capture(ctx, conn)
+		},
 	}
 }
 
@@ -136,6 +145,9 @@ func TestByteExact(t *testing.T) {
 			}
 			if r.Total != res.Manifest.Rows || r.Total < 120000 {
 				t.Errorf("%d rows restored, %d backed up", r.Total, res.Manifest.Rows)
+			}
+			if r.SchemaObjects != res.Manifest.Schema.Objects || r.SchemaObjects < 200 {
+				t.Errorf("the schema was compared in %d objects", r.SchemaObjects)
 			}
 			sameText(t, db, want, plainDump(t, pg, db))
 			sameText(t, db, rows, contents(t, pg, db))

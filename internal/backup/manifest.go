@@ -54,7 +54,8 @@ type Sidecar struct {
 // is unfinished, or older than escrowctl.
 type Manifest struct {
 	Summary
-	Index sqldump.Index `json:"index"`
+	Index  sqldump.Index `json:"index"`
+	Schema *SchemaRecord `json:"schema,omitempty"` // nil where it was not recorded
 }
 
 // ErrBadManifest says that a manifest cannot be trusted.

@@ -54,6 +54,9 @@ type Restored struct {
 	Check    *Report
 	Load     *sqlload.Result
 	Duration time.Duration
+	// SchemaObjects is how many objects the schema was found equal in; 0 if
+	// there was nothing to compare it with.
+	SchemaObjects int
 }
 
 // TableRows compares one table with the manifest.
@@ -89,6 +92,9 @@ func Restore(ctx context.Context, o RestoreOptions) (*Restored, error) {
 		return r.res, err
 	}
 	err := r.count()
+	if err == nil {
+		err = r.compareSchema(ctx)
+	}
 	if err == nil && o.Swap {
 		err = r.exchange(ctx)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"filippo.io/age"
+	"github.com/stellarescrow/escrowctl/internal/schema"
 	"github.com/stellarescrow/escrowctl/internal/sqldump"
 	"github.com/stellarescrow/escrowctl/internal/store"
 )
@@ -39,6 +40,9 @@ type Options struct {
 	Jobs       int
 	Recipients []age.Recipient // encrypt to these
 	Globals    bool            // keep the roles too
+	// Schema reads the schema of the database, for the manifest; nil if it is
+	// not to be recorded. It is called just before the dump and just after it.
+	Schema func(context.Context) (*schema.Schema, error)
 
 	// ShrinkRatio: a backup with less than this share of the last one's SQL or
 	// rows is suspicious.
@@ -236,6 +240,13 @@ func (r *run) dump(ctx context.Context, dst io.Writer) (*Manifest, error) {
 		}
 		r.globals = g
 	}
+	var before *schema.Schema
+	if r.Schema != nil {
+		var err error
+		if before, err = r.Schema(ctx); err != nil {
+			r.warn("the schema is not recorded, so a test of this backup cannot compare it: %v", err)
+		}
+	}
 	whole := &fileHash{h: sha256.New()}
 	sink := &hashWriter{w: dst, hash: whole}
 	index, err := r.pipe(ctx, sink)
@@ -247,6 +258,7 @@ func (r *run) dump(ctx context.Context, dst io.Writer) (*Manifest, error) {
 		Encrypted: r.file.Encrypted, Database: r.Database, StartedAt: r.started, EndedAt: r.Now().UTC(), Host: r.Host, Version: r.Version,
 		Rows: index.Rows, TableCount: len(index.Tables), SQLSize: index.SQLSize,
 	}}
+	m.Schema = r.recordSchema(ctx, before)
 	if r.globals != nil {
 		sum := sha256.Sum256(r.globals.body)
 		m.Globals = &Sidecar{Name: r.globals.name, Size: int64(len(r.globals.body)), SHA256: hex.EncodeToString(sum[:])}

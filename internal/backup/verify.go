@@ -131,6 +131,9 @@ func (o VerifyOptions) indexed(ctx context.Context, m *Manifest, rep *Report) er
 	if m.Globals != nil {
 		rep.Faults = append(rep.Faults, o.sidecar(ctx, *m.Globals)...)
 	}
+	if _, err := m.SourceSchema(o.Identities); err != nil {
+		rep.Faults = append(rep.Faults, err)
+	}
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/stellarescrow/escrowctl/internal/check"
 	"github.com/stellarescrow/escrowctl/internal/config"
 	"github.com/stellarescrow/escrowctl/internal/report"
+	"github.com/stellarescrow/escrowctl/internal/schema"
 	"github.com/stellarescrow/escrowctl/internal/sqldump"
 	"github.com/stellarescrow/escrowctl/internal/ui"
 )
@@ -150,6 +151,7 @@ func (d *deps) backupOptions(ctx context.Context, src *source) (backup.Options, 
 	return backup.Options{
 		Naming: d.naming(), Local: d.local(), Remote: remote, Dumper: src, Database: src.target.Database(), Host: host, Version: d.app.build.Version,
 		Codec: sqldump.Codec(c.Compression), Level: c.Level, Jobs: c.Jobs, Recipients: recipients, Globals: d.cfg.Dump.Globals,
+		Schema:      func(ctx context.Context) (*schema.Schema, error) { return schema.Capture(ctx, src.conn.PgConn()) },
 		ShrinkRatio: c.ShrinkWarnRatio, Retention: backup.Retention(c.Retention), RemoteKeep: backup.Retention(c.BucketRetention),
 		Held: len(h.Losses) > 0, Verified: verified, Now: d.app.io.Now, Log: d.app.io.Log,
 	}, nil

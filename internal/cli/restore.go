@@ -35,8 +35,8 @@ func (a *App) restoreCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "restore [BACKUP] --to DATABASE", Short: "restore a backup into a database", Args: atMost(1),
 		Long: "Verifies the backup, then loads it in parallel by its index, and compares the\n" +
-			"rows restored with the manifest. The first error ends it and is shown with its\n" +
-			"table and line. A database that holds tables is refused.\n\n" +
+			"rows and the schema restored with the manifest. The first error ends it and\n" +
+			"is shown with its table and line. A database that holds tables is refused.\n\n" +
 			"BACKUP is a name or time of 'backup list', a file, an s3:// URI, or latest.\n" +
 			"DATABASE is the name of a database on DATABASE_URL's server (made if it does\n" +
 			"not exist), a postgres:// URL, or env:NAME for a URL in a variable, which keeps\n" +
@@ -243,13 +243,14 @@ func (a *App) showRestored(at located, target *postgres.Target, res *backup.Rest
 			Rows          int64        `json:"rows"`
 			Tables        []row        `json:"tables"`
 			Roles         []string     `json:"roles_created,omitempty"`
+			SchemaObjects int          `json:"schema_objects_compared"`
 			Fetched       int64        `json:"fetched_bytes"`
 			Spared        int64        `json:"spared_bytes"`
 			Schema        float64      `json:"schema_seconds"`
 			Load          float64      `json:"load_seconds"`
 			Index         float64      `json:"index_seconds"`
 			Duration      float64      `json:"duration_seconds"`
-		}{1, restoreStatus(res), at.name, target.Display(), res.OldName, res.Warnings, res.Total, rows, res.Created, res.Fetched, res.Spared,
+		}{1, restoreStatus(res), at.name, target.Display(), res.OldName, res.Warnings, res.Total, rows, res.Created, res.SchemaObjects, res.Fetched, res.Spared,
 			res.Load.Schema.Seconds(), res.Load.Load.Seconds(), res.Load.Index.Seconds(), res.Duration.Seconds()})
 	}
 	t := ui.NewTable("TABLE", "ROWS", "MANIFEST")
@@ -263,6 +264,9 @@ func (a *App) showRestored(at located, target *postgres.Target, res *backup.Rest
 	lines := []string{fmt.Sprintf("\n%s  %s rows of %s restored into %s in %s (verify %s, schema %s, load %s, index %s)", a.io.Paint(restoreStatus(res).String(), strings.ToUpper(restoreStatus(res).String())), ui.Count(res.Total),
 		ui.Plural(len(res.Rows), "table", "tables"), target.Display(), ui.Duration(res.Duration), ui.Duration(res.Check.Duration),
 		ui.Duration(res.Load.Schema), ui.Duration(res.Load.Load), ui.Duration(res.Load.Index))}
+	if res.SchemaObjects > 0 {
+		lines = append(lines, fmt.Sprintf("its schema is the one that was backed up: %s compared", ui.Plural(res.SchemaObjects, "object", "objects")))
+	}
 	if res.Spared > 0 {
 		lines = append(lines, fmt.Sprintf("fetched %s to load, spared %s", ui.Bytes(res.Fetched), ui.Bytes(res.Spared)))
 	}
