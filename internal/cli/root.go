@@ -73,7 +73,7 @@ func (a *App) Root() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true // ours knows its exit codes
 	a.addGlobalFlags(root)
 	root.AddGroup(&cobra.Group{ID: "ops", Title: "Operations:"}, &cobra.Group{ID: "setup", Title: "Set-up:"})
-	root.AddCommand(a.backupCommand(), a.certsCommand(), a.configCommand(), a.runbookCommand(), a.versionCommand(), a.completionCommand())
+	root.AddCommand(a.backupCommand(), a.certsCommand(), a.perfCommand(), a.configCommand(), a.runbookCommand(), a.versionCommand(), a.completionCommand())
 	fitHelp(root)
 	finish(root)
 	return root

@@ -35,6 +35,8 @@ const (
 	// DRTestMinTables is the number of tables that a restored schema has at least
 	// (section 2.3).
 	DRTestMinTables = 3
+	// SlowQueries is how many of the slowest queries an analysis lists (section 4.1).
+	SlowQueries = 10
 	// APIKeyBytes is the length in bytes of a new API key before it is written in
 	// hexadecimal (section 3.2, step 1).
 	APIKeyBytes = 32
@@ -207,7 +209,7 @@ func Schedule() []Task {
 		{"backup", "Database backup to S3", "0 2 * * *", "escrowctl backup", "/var/log/stellar-backup.log", BackupMaxAge},
 		{"dr-test", "Disaster recovery test", "0 4 1 * *", "escrowctl dr-test", "/var/log/stellar-dr-test.log", 31*Day + scheduleGrace},
 		{"certs", "TLS certificate renewal check", "0 0,12 * * *", "escrowctl certs renew", "/var/log/cert-renewal.log", CertRenewEvery + scheduleGrace},
-		{"perf", "Performance bottleneck analysis", "0 3 * * 0", "escrowctl perf", "/var/log/perf-report.log", 7*Day + scheduleGrace},
+		{"perf", "Performance bottleneck analysis", "0 3 * * 0", "escrowctl perf analyze", "/var/log/perf-report.log", 7*Day + scheduleGrace},
 		{"rotate-keys", "API key rotation", "", "escrowctl rotate-keys", "change management log", Quarter},
 	}
 }

@@ -14,7 +14,7 @@ import (
 const crontab = `0 2 * * * escrowctl backup >> /var/log/stellar-backup.log 2>&1
 0 4 1 * * escrowctl dr-test >> /var/log/stellar-dr-test.log 2>&1
 0 0,12 * * * escrowctl certs renew >> /var/log/cert-renewal.log 2>&1
-0 3 * * 0 escrowctl perf >> /var/log/perf-report.log 2>&1`
+0 3 * * 0 escrowctl perf analyze >> /var/log/perf-report.log 2>&1`
 
 func TestScheduleIsThePagesCrontab(t *testing.T) {
 	var lines []string

@@ -1,0 +1,160 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/stellarescrow/escrowctl/internal/check"
+	"github.com/stellarescrow/escrowctl/internal/perf"
+	"github.com/stellarescrow/escrowctl/internal/runbook"
+)
+
+// perfJob is the analysis's name in records, locks and metrics.
+const perfJob = "perf"
+
+func (a *App) perfCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "perf", Short: "what is slow, what got slower, and what to do about it", GroupID: "ops", Args: noArgs,
+		Example: "  escrowctl perf analyze",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.perfAnalyzeCommand())
+	return cmd
+}
+
+// analyzeFlags are those of perf analyze.
+type analyzeFlags struct {
+	top    int
+	since  string
+	failOn string
+}
+
+func (a *App) perfAnalyzeCommand() *cobra.Command {
+	var f analyzeFlags
+	cmd := &cobra.Command{
+		Use: "analyze", Short: "find slow queries, needless and missing indexes, bloat and more", Args: noArgs,
+		Long: "Reads the database's own statistics and says what is not as it should be, the\n" +
+			"gravest first, each with its figure and the next step. Every run keeps a\n" +
+			"snapshot, and the next one judges what happened since. Nothing is changed:\n" +
+			"every query is read only, with a time limit." +
+			exitStatus("0  nothing found", "1  warnings", "2  critical findings, or the analysis failed", "3  something could not be looked at, misuse or wrong configuration"),
+		Example: "  escrowctl perf analyze\n  escrowctl perf analyze --json\n  escrowctl perf analyze --since 7d --fail-on critical",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.failOn != "warning" && f.failOn != "critical" {
+				return &misuse{fmt.Sprintf("--fail-on %q: use warning or critical", f.failOn)}
+			}
+			d, err := a.open(changes)
+			if err != nil {
+				return err
+			}
+			defer d.close()
+			return a.job(cmd.Context(), d, perfJob, func(ctx context.Context) (Outcome, error) { return a.analyze(ctx, d, f) })
+		},
+	}
+	flags := cmd.Flags()
+	flags.IntVar(&f.top, "top", runbook.SlowQueries, "how many `queries` each list shows")
+	flags.StringVar(&f.since, "since", "", "compare with a snapshot at least so `old` (7d), or with\none by its name, in place of the last")
+	flags.StringVar(&f.failOn, "fail-on", "warning", "exit 0 below this `severity`,\nwarning or critical")
+	completeWords(cmd, "fail-on", "warning", "critical")
+	return cmd
+}
+
+// completeWords lets the shell complete a flag's value.
+func completeWords(cmd *cobra.Command, flag string, words ...string) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // the flag was made beside it
+	}
+}
+
+func (d *deps) perfArchive() perf.Archive {
+	return perf.Archive{Dir: filepath.Join(d.state.Dir(), "perf"), Recent: 7 * runbook.Day, Days: 31, Weeks: 104}
+}
+
+// analyze takes a snapshot, compares it and shows the report.
+func (a *App) analyze(ctx context.Context, d *deps, f analyzeFlags) (Outcome, error) {
+	start := a.io.Now()
+	archive := d.perfArchive()
+	before, err := d.perfBefore(archive, f.since)
+	if err != nil {
+		return Outcome{}, err
+	}
+	snap := perf.Collect(ctx, a.io.Now, d.collectors())
+	if err := ctx.Err(); err != nil {
+		return Outcome{}, err
+	}
+	report := perf.Analyse(snap, before, perf.Options{Limits: d.perfLimits(), Top: f.top})
+	report.TookSeconds = a.io.Now().Sub(start).Seconds()
+	d.scrubReport(report)
+	status := report.Status
+	if err := d.keep(archive, snap, report); err != nil {
+		a.io.Warn("%v: the next analysis will have nothing to compare with", err)
+		status = check.Worst(status, check.Warning)
+	}
+	if a.asJSON() {
+		err = a.io.JSON(report)
+	} else {
+		err = a.showPerf(report)
+	}
+	if f.failOn == "critical" && status == check.Warning {
+		status = check.OK
+	}
+	return perfOutcome(report, status), err
+}
+
+// keep saves the snapshot and deletes those that are too old.
+func (d *deps) keep(archive perf.Archive, snap *perf.Snapshot, report *perf.Report) error {
+	snap.Trim(report.Queries)
+	if err := archive.Save(snap); err != nil {
+		return err
+	}
+	_, err := archive.Prune(snap.TakenAt)
+	return err
+}
+
+// perfBefore is the snapshot to compare with; nil if there is none yet.
+func (d *deps) perfBefore(archive perf.Archive, since string) (*perf.Snapshot, error) {
+	at := d.app.io.Now()
+	if since != "" {
+		if s, err := archive.Load(since); err == nil {
+			return s, nil
+		}
+		age, err := parseAge(since)
+		if err != nil {
+			return nil, &misuse{fmt.Sprintf("--since %q: neither an age such as 7d or 12h nor a snapshot of 'escrowctl perf history'", since)}
+		}
+		at = at.Add(-age)
+	}
+	id, err := archive.Before(at)
+	if err != nil || id == "" {
+		return nil, err
+	}
+	s, err := archive.Load(id)
+	if err != nil {
+		d.app.io.Warn("%v", err)
+		return nil, nil //nolint:nilnil // one damaged snapshot must not stop the analysis
+	}
+	return s, nil
+}
+
+// parseAge reads 7d as well as what time.ParseDuration takes.
+func parseAge(text string) (time.Duration, error) {
+	var days int
+	if n, err := fmt.Sscanf(text+"\n", "%dd\n", &days); err == nil && n == 1 && days >= 0 {
+		return time.Duration(days) * runbook.Day, nil
+	}
+	age, err := time.ParseDuration(text)
+	if err == nil && age < 0 {
+		err = fmt.Errorf("%s lies in the future", text)
+	}
+	return age, err
+}
+
+func (d *deps) perfLimits() perf.Limits { return perf.DefaultLimits() }
+
+// collectors are the sources that are read.
+func (d *deps) collectors() []perf.Collector {
+	return []perf.Collector{{Name: perf.SourceDatabase, Limit: time.Minute, Run: d.collectDatabase}}
+}

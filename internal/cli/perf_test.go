@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stellarescrow/escrowctl/internal/perf"
+	"github.com/stellarescrow/escrowctl/internal/testenv"
+	"github.com/stellarescrow/escrowctl/internal/ui"
+)
+
+// perfServer is a server of ten connections with a database that is as it
+// should be.
+func perfServer(t *testing.T) *testenv.PG {
+	t.Helper()
+	pg := testenv.Postgres(t, testenv.PGSetting("max_connections", "10"), testenv.PGSetting("fsync", "on"), testenv.PGSetting("full_page_writes", "on"),
+		testenv.PGSetting("shared_preload_libraries", "pg_stat_statements"), testenv.PGSetting("autovacuum_naptime", "3600"))
+	pg.CreateDB(t, "stellar_escrow")
+	pg.Psql(t, "stellar_escrow", `CREATE EXTENSION pg_stat_statements;
+		CREATE TABLE trades (id bigint PRIMARY KEY, seller text);
+		INSERT INTO trades SELECT g, 'seller-' || g FROM generate_series(1, 1000) g; ANALYZE trades;
+		CREATE ROLE app LOGIN PASSWORD 'app-secret' IN ROLE pg_monitor; GRANT ALL ON trades TO app;`)
+	return pg
+}
+
+// perfRun is one analysis, by a clock that goes on.
+func perfRun(t *testing.T, at time.Time, env []string, args ...string) (*invocation, int) {
+	t.Helper()
+	inv := new(invocation)
+	env = append([]string{"ESCROWCTL_REPORT_API_METRICS=off", "ESCROWCTL_DUMP_VIA=host"}, env...)
+	inv.App = New(&ui.IO{Out: &inv.out, Err: &inv.errs, Now: func() time.Time { return at }}, env, Build{Version: "v1.2.3"})
+	return inv, inv.Run(t.Context(), append([]string{"perf"}, args...))
+}
+
+func perfReport(t *testing.T, inv *invocation) *perf.Report {
+	t.Helper()
+	var r perf.Report
+	if err := json.Unmarshal(inv.out.Bytes(), &r); err != nil {
+		t.Fatalf("%v: %s %s", err, &inv.out, &inv.errs)
+	}
+	return &r
+}
+
+func TestPerfAnalyze(t *testing.T) {
+	pg := perfServer(t)
+	dir := t.TempDir()
+	sink := testenv.NewSink(t)
+	env := []string{
+		"ESCROWCTL_STATE_DIR=" + dir, "DATABASE_URL=" + pg.URL("stellar_escrow"), "API_BASE_URL=" + sink.URL, "ESCROWCTL_REPORT_API_METRICS=on",
+		"ESCROWCTL_REPORT_TEXTFILE_DIR=" + dir,
+	}
+	inv, code := perfRun(t, testNow(), env, "analyze")
+	if code != 0 || !strings.Contains(inv.out.String(), "OK  nothing found") {
+		t.Fatalf("healthy: exit %d: %s%s", code, &inv.out, &inv.errs)
+	}
+	for _, says := range []string{"first analysis", "public.trades", "cost the database"} {
+		if !strings.Contains(inv.out.String(), says) {
+			t.Errorf("the report does not say %q:\n%s", says, &inv.out)
+		}
+	}
+	for line := range strings.Lines(inv.out.String()) {
+		if len([]rune(line)) > 81 && !strings.Contains(line, "SELECT") && !strings.Contains(line, "INSERT") {
+			t.Errorf("longer than a terminal is wide: %s", line)
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "escrowctl_perf.prom"))
+	if err != nil || !strings.Contains(string(text), `escrowctl_perf_findings{status="critical"} 0`) || !strings.Contains(string(text), "escrowctl_perf_cache_hit_ratio ") {
+		t.Errorf("textfile: %v\n%s", err, text)
+	}
+	if events := sink.Metrics(t); len(events) != 1 || events[0]["source"] != "perf" || events[0]["type"] != "perf_analysis" || events[0]["status"] != "ok" {
+		t.Errorf("events %v", events)
+	}
+
+	inv, code = perfRun(t, testNow().Add(7*24*time.Hour), env, "analyze", "--json")
+	r := perfReport(t, inv)
+	if code != 0 || r.SchemaVersion != perf.ReportVersion || r.Since == nil || !r.Since.Equal(testNow()) || r.Interval != 7*86400 || !r.Queries.Compared {
+		t.Errorf("the second: exit %d: %s", code, &inv.out)
+	}
+	if r.Cost == nil || r.Cost.Queries < 8 {
+		t.Errorf("it does not say what it cost: %+v", r.Cost)
+	}
+	if _, code := perfRun(t, testNow().Add(8*24*time.Hour), env, "analyze", "--since", "yesterday"); code != 3 {
+		t.Errorf("--since yesterday: exit %d", code)
+	}
+	inv, _ = perfRun(t, testNow().Add(8*24*time.Hour), env, "analyze", "--since", "2d", "--json")
+	if r := perfReport(t, inv); r.Since == nil || !r.Since.Equal(testNow()) {
+		t.Errorf("--since 2d compares with %v", r.Since)
+	}
+}
+
+// TestPerfConnections takes 9 of 10 connections, and then all.
+func TestPerfConnections(t *testing.T) {
+	pg := perfServer(t)
+	super := []string{"ESCROWCTL_STATE_DIR=" + t.TempDir(), "DATABASE_URL=" + pg.URL("stellar_escrow")}
+	app := []string{"ESCROWCTL_STATE_DIR=" + t.TempDir(), "DATABASE_URL=" + pg.URLAs("app", "app-secret", "stellar_escrow")}
+	take := func(n int, url string) {
+		for range n {
+			conn, err := pgx.Connect(t.Context(), url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { conn.Close(t.Context()) })
+		}
+	}
+	find := func(env []string) (status, summary string, code int) {
+		inv, code := perfRun(t, testNow(), append(env, "ESCROWCTL_DUMP_VIA=host"), "analyze", "--json")
+		for _, f := range perfReport(t, inv).Findings {
+			if f.ID == "server.connections" {
+				return f.Status.String(), f.Summary, code
+			}
+			if f.ID != "source.disk" {
+				t.Errorf("another finding: %s: %s", f.ID, f.Summary)
+			}
+		}
+		return "", "", code
+	}
+	take(9, pg.URL("stellar_escrow"))
+	if status, says, code := find(super); status != "warning" || code != 1 || !strings.Contains(says, "9 of 10") {
+		t.Errorf("9 of 10: %s, exit %d: %s", status, code, says)
+	}
+	// The last three are for superusers: the application is out at seven.
+	if status, says, code := find(app); status != "critical" || code != 2 || !strings.Contains(says, "no PostgreSQL connection is left, not even for this analysis") || strings.Contains(says, "app-secret") {
+		t.Errorf("9 of 10, as the application: %s, exit %d: %s", status, code, says)
+	}
+	take(1, pg.URL("stellar_escrow"))
+	if status, says, code := find(super); status != "critical" || code != 2 || !strings.Contains(says, "no PostgreSQL connection is left") {
+		t.Errorf("10 of 10: %s, exit %d: %s", status, code, says)
+	}
+}
+
+func TestPerfDeadDatabase(t *testing.T) {
+	env := []string{"ESCROWCTL_STATE_DIR=" + t.TempDir(), "DATABASE_URL=postgres://indexer:hunter2-pass@127.0.0.1:1/x"}
+	inv, code := perfRun(t, testNow(), env, "analyze")
+	if code != 3 || !strings.Contains(inv.out.String(), "UNKNOWN   database could not be read") || strings.Contains(inv.out.String()+inv.errs.String(), "hunter2") {
+		t.Errorf("exit %d: %s%s", code, &inv.out, &inv.errs)
+	}
+	if _, code := perfRun(t, testNow(), env, "analyze", "--fail-on", "critical"); code != 3 {
+		t.Errorf("--fail-on critical makes %d of what is unknown", code)
+	}
+	if _, code := perfRun(t, testNow(), env, "analyze", "--fail-on", "never"); code != 3 {
+		t.Errorf("--fail-on never: exit %d", code)
+	}
+}
+
+func TestParseAge(t *testing.T) {
+	for text, want := range map[string]time.Duration{"7d": 7 * 24 * time.Hour, "12h": 12 * time.Hour, "90m": 90 * time.Minute} {
+		if got, err := parseAge(text); err != nil || got != want {
+			t.Errorf("%s: %s, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "7", "d", "-1h", "7days", "x7d"} {
+		if got, err := parseAge(text); err == nil {
+			t.Errorf("%q is taken for %s", text, fmt.Sprint(got))
+		}
+	}
+}

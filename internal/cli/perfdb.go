@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/shirou/gopsutil/v4/mem"
+	"github.com/stellarescrow/escrowctl/internal/config"
+	"github.com/stellarescrow/escrowctl/internal/perf"
+	"github.com/stellarescrow/escrowctl/internal/postgres"
+)
+
+// The limits of every query of the analysis. It never waits long for a lock:
+// behind it everybody else would wait too.
+const (
+	perfStatementLimit = 15 * time.Second
+	perfLockLimit      = 500 * time.Millisecond
+)
+
+// perfApp is how the analysis shows in pg_stat_activity.
+const perfApp = "escrowctl perf"
+
+// perfSession is a session that can only read.
+type perfSession struct{ conn *pgx.Conn }
+
+// JSON implements perf.Querier.
+func (s *perfSession) JSON(ctx context.Context, query string, args ...any) ([]byte, error) {
+	tx, err := s.conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	var doc []byte
+	err = tx.QueryRow(ctx, query, append([]any{pgx.QueryExecModeExec}, args...)...).Scan(&doc)
+	return doc, err
+}
+
+// collectDatabase reads the database; that it cannot be reached is one line.
+func (d *deps) collectDatabase(ctx context.Context, snap *perf.Snapshot) []perf.Source {
+	conn, target, err := d.perfConnect(ctx)
+	if err != nil {
+		source := perf.Source{Name: perf.SourceDatabase, State: perf.Failed, Reason: d.scrubber.Scrub(err.Error())}
+		source.Full = pgCode(err) == tooManyConnections
+		return []perf.Source{source}
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	return perf.CollectDatabase(ctx, snap, &perfSession{conn}, d.app.io.Now, target.Display(), localMemory(target))
+}
+
+const tooManyConnections = "53300"
+
+func pgCode(err error) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code
+	}
+	return ""
+}
+
+// perfConnect opens the session. Connections that all are taken are tried for
+// again: somebody's may just be ending.
+func (d *deps) perfConnect(ctx context.Context) (*pgx.Conn, *postgres.Target, error) {
+	if d.cfg.Database.URL.IsZero() {
+		return nil, nil, &misuse{"no database: set DATABASE_URL, or database.url in escrowctl.yaml"}
+	}
+	plain, err := postgres.Parse(d.cfg.Database.URL.Reveal())
+	if err != nil {
+		return nil, nil, &misuse{fmt.Sprintf("database.url (%s): %v", d.cfg.Origin("database.url"), err)}
+	}
+	const tries, pause = 4, 300 * time.Millisecond
+	for try := 1; ; try++ {
+		conn, target, err := d.perfConnectOnce(ctx, plain)
+		if err == nil {
+			return conn, target, limitSession(ctx, conn)
+		}
+		if pgCode(err) != tooManyConnections || try == tries {
+			return nil, nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil, context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// perfConnectOnce connects as the target stands, or else through the container.
+// Unlike reachable it keeps the first connection that it gets: there may be no
+// second.
+func (d *deps) perfConnectOnce(ctx context.Context, plain *postgres.Target) (*pgx.Conn, *postgres.Target, error) {
+	via := d.cfg.Dump.Via
+	var direct error
+	if via != config.ViaContainer {
+		limited, cancel := context.WithTimeout(ctx, connectLimit)
+		defer cancel()
+		conn, err := postgres.Connect(limited, plain, perfApp)
+		if err == nil || via == config.ViaHost || pgCode(err) != "" {
+			return conn, plain, err // an answer of the server's is final
+		}
+		direct = err
+	}
+	svc, err := d.service(ctx)
+	if err != nil {
+		if direct != nil {
+			err = fmt.Errorf("%w; and not through a container either: %w", direct, err)
+		}
+		return nil, nil, err
+	}
+	target := plain.WithDial(svc.Dial)
+	conn, err := postgres.Connect(ctx, target, perfApp)
+	return conn, target, err
+}
+
+// limitSession makes a session read only and impatient.
+func limitSession(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, fmt.Sprintf(`SET default_transaction_read_only = on; SET statement_timeout = %d; SET lock_timeout = %d;
+		SET idle_in_transaction_session_timeout = %d; SET timezone = 'UTC'`,
+		perfStatementLimit.Milliseconds(), perfLockLimit.Milliseconds(), (2*perfStatementLimit).Milliseconds()))
+	if err != nil {
+		_ = conn.Close(ctx)
+		return fmt.Errorf("limit the session: %w", err)
+	}
+	return nil
+}
+
+// localMemory is the memory of the machine that the server runs on, 0 if that
+// is another one.
+func localMemory(target *postgres.Target) int64 {
+	network, addr := target.Address()
+	host, _, err := net.SplitHostPort(addr)
+	local := network == "unix" || strings.HasPrefix(addr, "/") || err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback())
+	if !local {
+		return 0
+	}
+	m, err := mem.VirtualMemory()
+	if err != nil {
+		return 0
+	}
+	return int64(m.Total) //nolint:gosec // no machine has 8 EiB
+}
