@@ -13,6 +13,7 @@ command -v nginx >/dev/null || packages+=(nginx-light)
 command -v certbot >/dev/null || packages+=(certbot)
 command -v prometheus >/dev/null || packages+=(prometheus)
 command -v prometheus-alertmanager >/dev/null || packages+=(prometheus-alertmanager)
+command -v crontab >/dev/null || packages+=(cron)
 command -v mmdebstrap >/dev/null || packages+=(mmdebstrap)
 docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || packages+=(docker-compose)
 need_docker
