@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/stellarescrow/escrowctl/internal/cronhost"
 	"github.com/stellarescrow/escrowctl/internal/ui"
 )
 
@@ -20,6 +21,7 @@ type App struct {
 	args    []string
 	flags   globalFlags
 	logged  bool // stderr holds the log of a run
+	cron    cronhost.Host
 }
 
 type globalFlags struct {
@@ -73,7 +75,7 @@ func (a *App) Root() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true // ours knows its exit codes
 	a.addGlobalFlags(root)
 	root.AddGroup(&cobra.Group{ID: "ops", Title: "Operations:"}, &cobra.Group{ID: "setup", Title: "Set-up:"})
-	root.AddCommand(a.backupCommand(), a.certsCommand(), a.perfCommand(), a.configCommand(), a.runbookCommand(), a.versionCommand(), a.completionCommand())
+	root.AddCommand(a.backupCommand(), a.certsCommand(), a.perfCommand(), a.configCommand(), a.cronCommand(), a.runbookCommand(), a.versionCommand(), a.completionCommand())
 	fitHelp(root)
 	finish(root)
 	return root

@@ -28,14 +28,10 @@ func (s Spec) Next(t time.Time, zone *time.Location) time.Time {
 	}
 }
 
-// empty says that a field allows no value.
+// empty says that the time of day or the month allows no value. The days are
+// for the calendar to say: of two, one is enough.
 func (s Spec) empty() bool {
-	for _, bits := range s.fields {
-		if bits == 0 {
-			return true
-		}
-	}
-	return false
+	return s.fields[minuteField] == 0 || s.fields[hourField] == 0 || s.fields[monthField] == 0
 }
 
 // Between returns when the row is due after from and until to, at most limit

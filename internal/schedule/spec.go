@@ -23,6 +23,7 @@ type Spec struct {
 	at     cron.SpecSchedule // in UTC, applied to the zone's wall clock
 	wild   bool              // minute or hour begin with a star
 	reboot bool
+	never  bool
 	fields [fieldCount]uint64 // the values allowed, one bit each
 	notes  []string
 }
@@ -32,6 +33,10 @@ func (s Spec) String() string { return s.text }
 
 // Reboot says that the row runs when the host starts, and at no set time.
 func (s Spec) Reboot() bool { return s.reboot }
+
+// Never says that the time does not come: the 30th of February, or an empty
+// range.
+func (s Spec) Never() bool { return s.never }
 
 // Notes returns what cron accepts and hardly anybody means.
 func (s Spec) Notes() []string { return s.notes }
@@ -86,9 +91,7 @@ func ParseSpec(text string) (Spec, error) {
 	}
 	s.wild = strings.HasPrefix(fields[minuteField], "*") || strings.HasPrefix(fields[hourField], "*")
 	s.calendar(strings.HasPrefix(fields[domField], "*"), strings.HasPrefix(fields[dowField], "*"))
-	if s.Next(time.Unix(0, 0), time.UTC).IsZero() {
-		s.notes = append(s.notes, fmt.Sprintf("%q never comes", s.text))
-	}
+	s.never = s.Next(time.Unix(0, 0), time.UTC).IsZero()
 	return s, nil
 }
 

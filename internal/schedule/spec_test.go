@@ -34,12 +34,13 @@ var specs = []struct {
 	{"0 0 * * 0-7", true, ""},
 	{"22-2 * * * *", true, "cron does not go round"},
 	{"0 0 * * 7-2", true, "cron does not go round"},
+	{"0 0 1 * 7-2", true, "cron does not go round"},
 	{"5? * * * *", true, `cron ignores "?"`},
 	{"0~5 * * * *", true, `cron ignores "~5"`},
 	{"1-5-7 * * * *", true, `cron ignores "-7"`},
 	{"*/5/2 * * * *", true, `cron ignores "/2"`},
 	{"*x * * * *", true, `cron ignores "x"`},
-	{"0 0 31 2 *", true, "never comes"},
+	{"0 0 31 2 *", true, ""},
 	{"@daily", true, ""},
 	{"@reboot", true, ""},
 	{"5/15 * * * *", false, "write 5-59/15"},
@@ -71,6 +72,9 @@ func TestParseSpec(t *testing.T) {
 		if (err == nil) != tt.ok {
 			t.Errorf("%q: %v, want ok %v", tt.text, err, tt.ok)
 			continue
+		}
+		if never := tt.text == "0 0 31 2 *" || tt.text == "22-2 * * * *" || tt.text == "0 0 * * 7-2"; tt.ok && !s.Reboot() && s.Never() != never {
+			t.Errorf("%q: never comes: %v", tt.text, s.Never())
 		}
 		said := strings.Join(s.Notes(), "; ")
 		if err != nil {
