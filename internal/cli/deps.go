@@ -31,6 +31,9 @@ type deps struct {
 	reporter *report.Reporter
 	scrubber *secret.Scrubber
 	project  *compose.Project
+	// stateKept says that the state directory of a command that looks can be
+	// written all the same.
+	stateKept bool
 }
 
 // access is what a command does to the state directory.

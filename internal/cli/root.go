@@ -59,7 +59,8 @@ func (a *App) Root() *cobra.Command {
 		Use:   "escrowctl",
 		Short: "run and prove the operations of a docker compose platform",
 		Long: "escrowctl backs up PostgreSQL to S3, proves by reading and restoring that the\n" +
-			"backup is good, and says plainly when it could not." + exitStatus(defaultStatus()...) +
+			"backup is good, and shows at the start of a shift what is broken. It says\n" +
+			"plainly what it could not see." + exitStatus(defaultStatus()...) +
 			"\n  75 another run holds the lock\n  130, 143, 129  interrupted by SIGINT, SIGTERM, SIGHUP",
 		Example:       "  escrowctl backup\n  escrowctl config check\n  escrowctl help backup restore",
 		SilenceErrors: true, SilenceUsage: true,
@@ -75,7 +76,11 @@ func (a *App) Root() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true // ours knows its exit codes
 	a.addGlobalFlags(root)
 	root.AddGroup(&cobra.Group{ID: "ops", Title: "Operations:"}, &cobra.Group{ID: "setup", Title: "Set-up:"})
-	root.AddCommand(a.backupCommand(), a.certsCommand(), a.perfCommand(), a.configCommand(), a.cronCommand(), a.runbookCommand(), a.versionCommand(), a.completionCommand())
+	root.AddCommand(
+		a.backupCommand(), a.certsCommand(), a.perfCommand(),
+		a.shiftCheckCommand(),
+		a.configCommand(), a.cronCommand(), a.runbookCommand(), a.versionCommand(), a.completionCommand(),
+	)
 	fitHelp(root)
 	finish(root)
 	return root

@@ -53,6 +53,8 @@ type Config struct {
 	Horizon  Horizon  `yaml:"horizon"`
 	Indexer  Indexer  `yaml:"indexer"`
 	API      API      `yaml:"api"`
+
+	ShiftCheck ShiftCheck `yaml:"shift_check"`
 }
 
 // Database is the database that is backed up.
@@ -150,11 +152,6 @@ type Redis struct {
 	URL     secret.Value `yaml:"url"`
 	Via     string       `yaml:"via"`     // auto, host or container
 	Service string       `yaml:"service"` // compose service
-}
-
-// Grafana is the platform's Grafana.
-type Grafana struct {
-	AdminPassword secret.Value `yaml:"admin_password"`
 }
 
 // Horizon is the Stellar network's API.

@@ -106,12 +106,12 @@ func keys() []*key {
 		{name: "redis.url", def: "redis://localhost:6379", emptyOK: true, env: []string{"REDIS_URL"}, access: hidden(func(c *Config) *secret.Value { return &c.Redis.URL }, redisURL, showURL)},
 		{name: "redis.via", def: ViaAuto, access: text(func(c *Config) *string { return &c.Redis.Via }, oneOf(ViaAuto, ViaHost, ViaContainer))},
 		{name: "redis.service", def: "redis", access: text(func(c *Config) *string { return &c.Redis.Service }, serviceName)},
-		{name: "grafana.admin_password", emptyOK: true, env: []string{"GRAFANA_ADMIN_PASSWORD"}, access: hidden(func(c *Config) *secret.Value { return &c.Grafana.AdminPassword }, anyText, showFingerprint)},
 		{name: "horizon.url", emptyOK: true, env: []string{"HORIZON_URL"}, access: text(func(c *Config) *string { return &c.Horizon.URL }, httpURL)},
 		{name: "indexer.events_table", def: "events", access: text(func(c *Config) *string { return &c.Indexer.EventsTable }, relationName)},
 		{name: "indexer.events_column", def: "created_at", access: text(func(c *Config) *string { return &c.Indexer.EventsColumn }, relationName)},
 		{name: "api.url", def: "http://localhost:4000", emptyOK: true, access: text(func(c *Config) *string { return &c.API.URL }, httpURL)},
 	}
+	table = append(table, shiftKeys()...)
 	table = append(table, retained("backup.retention", runbook.RetentionDays, func(c *Config) *Retention { return &c.Backup.Retention }, "RETENTION_DAYS")...)
 	return append(table, retained("backup.bucket_retention", 0, func(c *Config) *Retention { return &c.Backup.BucketRetention })...)
 }

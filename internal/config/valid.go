@@ -170,6 +170,26 @@ func httpURL(s string) *problem {
 	return nil
 }
 
+// orOff accepts the word off besides what valid does.
+func orOff(valid func(string) *problem) func(string) *problem {
+	return func(s string) *problem {
+		if s == Off {
+			return nil
+		}
+		p := valid(s)
+		if p != nil {
+			p.remedy += ", or off"
+		}
+		return p
+	}
+}
+
+// checkID accepts what may be the ID of a check; which there are, the shift
+// check knows.
+func checkID(s string) *problem {
+	return matching(`[a-z][a-z0-9-]*`, "not the ID of a check", "write it as 'escrowctl shift-check' prints it, for example grafana")(s)
+}
+
 func secretHTTPURL(s string) *problem {
 	u, err := url.Parse(s)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" {

@@ -164,6 +164,24 @@ func AlertNamed(name string) (Alert, bool) {
 	return Alert{}, false
 }
 
+// Dashboard is a row of the table of dashboards (section 5.1).
+type Dashboard struct {
+	Title string `json:"title"`
+	Shows string `json:"shows"`
+}
+
+// Dashboards returns the dashboards that Grafana has (section 5.1).
+func Dashboards() []Dashboard {
+	return []Dashboard{
+		{"Infrastructure Overview", "All-up system health"},
+		{"Indexer Performance", "Blockchain event processing"},
+		{"API Latency", "API gateway response times"},
+		{"Database Metrics", "PostgreSQL performance"},
+		{"Trade Analytics", "Business metrics"},
+		{"Web Vitals", "Frontend performance"},
+	}
+}
+
 // Secret is a row of the table of secrets (section 3.3).
 type Secret struct {
 	// Name is the variable in .env, or a description where there is none.

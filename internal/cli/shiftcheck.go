@@ -1,0 +1,245 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/stellarescrow/escrowctl/internal/check"
+	"github.com/stellarescrow/escrowctl/internal/health"
+	"github.com/stellarescrow/escrowctl/internal/state"
+)
+
+const (
+	shiftJob = "shift-check"
+	// shiftDoc is the document with the memory of the last check.
+	shiftDoc = "shift-check"
+)
+
+type shiftFlags struct {
+	only, skip []string
+}
+
+func (a *App) shiftCheckCommand() *cobra.Command {
+	var f shiftFlags
+	cmd := &cobra.Command{
+		Use: "shift-check", Short: "what is broken, since when, how long there is, what to do next", GroupID: "ops", Args: noArgs,
+		Long: "Makes every check of the start of a shift at once and shows what is broken,\n" +
+			"since when, the priority and the time left to respond, the runbook that applies\n" +
+			"and the next command to type. What could not be proven is unknown, never ok." +
+			exitStatus("0  all is well", "1  warning", "2  critical", "3  unknown, misuse or wrong configuration"),
+		Example: "  escrowctl shift-check\n  escrowctl shift-check --only grafana\n  escrowctl shift-check --json",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.shiftCheck(cmd.Context(), f) },
+	}
+	cmd.Flags().StringSliceVar(&f.only, "only", nil, "make these `checks` only")
+	cmd.Flags().StringSliceVar(&f.skip, "skip", nil, "leave these `checks` out")
+	for _, name := range []string{"only", "skip"} {
+		if err := cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(checkIDs(), cobra.ShellCompDirectiveNoFileComp)); err != nil {
+			panic(err) // the flag stands a few lines above
+		}
+	}
+	return cmd
+}
+
+func (a *App) shiftCheck(ctx context.Context, f shiftFlags) error {
+	d, err := a.open(looks)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	d.keepState()
+	made, off, err := d.choose(f)
+	if err != nil {
+		return err
+	}
+	rep, err := d.makeChecks(ctx, made, off)
+	if err != nil {
+		return err
+	}
+	if err := a.showShift(d, rep); err != nil {
+		return err
+	}
+	if rep.Status != check.OK {
+		return &told{rep.Status}
+	}
+	return nil
+}
+
+// keepState makes the state directory writable. Where it cannot be, the check is
+// made all the same: a full disk is no time to be blind.
+func (d *deps) keepState() {
+	opt := state.Options{Now: d.app.io.Now, Version: d.app.build.Version, Command: "escrowctl shift-check"}
+	st, err := state.Open(d.state.Dir(), opt)
+	if err != nil {
+		d.app.io.Warn("this check is not kept for the next: %v", err)
+		return
+	}
+	d.state, d.stateKept = st, true
+}
+
+// makeChecks runs the probes and puts their results among the earlier ones.
+func (d *deps) makeChecks(ctx context.Context, made []shiftProbe, off []health.Off) (health.Report, error) {
+	memory := new(health.Handover)
+	if _, err := d.state.Load(shiftDoc, memory); err != nil {
+		d.app.io.Warn("what is new since the last check cannot be told: %v", err)
+		memory = new(health.Handover)
+	}
+	var run *state.Active
+	if d.stateKept {
+		var err error
+		if run, err = d.state.Begin(shiftJob); err != nil {
+			d.app.io.Warn("this check is not in the history: %v", err)
+		}
+	}
+	begun := d.app.io.Now()
+	probes := make([]check.Probe, len(made))
+	for i, p := range made {
+		probes[i] = p.build(d)
+	}
+	results := check.Run(ctx, probes)
+	if err := interruption(ctx, nil); err != nil {
+		if run != nil {
+			_ = run.Finish(string(state.Interrupted), exitCode(err), nil, err) // it is told
+		}
+		return health.Report{}, err
+	}
+	for i := range results {
+		d.scrubResult(&results[i])
+	}
+	rep := health.Evaluate(results, off, memory, d.app.io.Now())
+	rep.Duration = d.app.io.Now().Sub(begun)
+	d.keepCheck(run, rep, memory)
+	return rep, nil
+}
+
+// keepCheck writes the check down for the next one and the history.
+func (d *deps) keepCheck(run *state.Active, rep health.Report, memory *health.Handover) {
+	if !d.stateKept {
+		return
+	}
+	if err := d.state.Save(shiftDoc, memory); err != nil {
+		d.app.io.Warn("this check is not kept for the next: %v", err)
+	}
+	if run == nil {
+		return
+	}
+	checks := map[string]any{}
+	for _, e := range rep.Entries {
+		checks[e.ID] = e.Status.String()
+	}
+	outcome := map[check.Status]state.Outcome{check.OK: state.OK, check.Warning: state.Warning, check.Unknown: state.Unknown, check.Critical: state.Critical}[rep.Status]
+	if err := run.Finish(string(outcome), rep.Status.ExitCode(), map[string]any{"checks": checks}, nil); err != nil {
+		d.app.io.Warn("this check is not in the history: %v", err)
+	}
+}
+
+// scrubResult takes secrets out of what others have said.
+func (d *deps) scrubResult(r *check.Result) {
+	for _, text := range []*string{&r.Summary, &r.Action} {
+		*text = d.scrubber.Scrub(*text)
+	}
+	for i := range r.Detail {
+		r.Detail[i] = d.scrubber.Scrub(r.Detail[i])
+	}
+	for i := range r.Parts {
+		d.scrubResult(&r.Parts[i])
+	}
+}
+
+// choose picks the probes that are made, and says of the others who left them
+// out.
+func (d *deps) choose(f shiftFlags) ([]shiftProbe, []health.Off, error) {
+	for _, list := range []struct {
+		ids  []string
+		from string
+	}{{f.only, "--only"}, {f.skip, "--skip"}, {d.cfg.ShiftCheck.Skip, fmt.Sprintf("shift_check.skip (%s)", d.cfg.Origin("shift_check.skip"))}} {
+		for _, id := range list.ids {
+			if err := knownCheck(id, list.from); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	var made []shiftProbe
+	var off []health.Off
+	for _, p := range shiftProbes() {
+		why := ""
+		switch {
+		case len(f.only) > 0 && !slices.Contains(f.only, p.id):
+			continue // asked for others: nothing is missing
+		case slices.Contains(f.skip, p.id):
+			why = "--skip"
+		case slices.Contains(f.only, p.id): // asked for by name
+		case slices.Contains(d.cfg.ShiftCheck.Skip, p.id):
+			why = "shift_check.skip"
+		}
+		if why == "" && p.off != nil {
+			why = p.off(d)
+		}
+		if why != "" {
+			off = append(off, health.Off{ID: p.id, Why: why})
+			continue
+		}
+		made = append(made, p)
+	}
+	if len(made) == 0 {
+		return nil, nil, &misuse{"no check is left to make: " + offText(off)}
+	}
+	return made, off, nil
+}
+
+func knownCheck(id, from string) error {
+	ids := checkIDs()
+	if slices.Contains(ids, id) {
+		return nil
+	}
+	best, least := "", 3
+	for _, known := range ids {
+		if n := distance(id, known); n < least {
+			best, least = known, n
+		}
+	}
+	if best != "" {
+		return &misuse{fmt.Sprintf("%s: no check %q: did you mean %s?", from, id, best)}
+	}
+	return &misuse{fmt.Sprintf("%s: no check %q: there are %s", from, id, strings.Join(ids, ", "))}
+}
+
+func offText(off []health.Off) string {
+	texts := make([]string, len(off))
+	for i, o := range off {
+		texts[i] = o.ID + " (" + o.Why + ")"
+	}
+	return strings.Join(texts, ", ")
+}
+
+// shiftJSON is the document of --json.
+type shiftJSON struct {
+	SchemaVersion int              `json:"schema_version"`
+	At            time.Time        `json:"at"`
+	Duration      float64          `json:"duration_seconds"`
+	Status        check.Status     `json:"status"`
+	ExitCode      int              `json:"exit_code"`
+	Verdict       string           `json:"verdict"`
+	LastAt        time.Time        `json:"last_check_at,omitzero"`
+	Checks        []health.Entry   `json:"checks"`
+	Cleared       []health.Cleared `json:"cleared"`
+	Off           []health.Off     `json:"off"`
+}
+
+func (a *App) showShift(d *deps, rep health.Report) error {
+	if a.asJSON() {
+		return a.io.JSON(shiftDocument(rep))
+	}
+	return newShiftText(a.io, rep).write()
+}
+
+func shiftDocument(rep health.Report) shiftJSON {
+	return shiftJSON{
+		SchemaVersion: 1, At: rep.At.UTC(), Duration: rep.Duration.Seconds(), Status: rep.Status, ExitCode: rep.Status.ExitCode(),
+		Verdict: shiftVerdict(rep), LastAt: rep.LastAt, Checks: rep.Entries,
+		Cleared: append([]health.Cleared{}, rep.Cleared...), Off: append([]health.Off{}, rep.Off...),
+	}
+}

@@ -1,0 +1,48 @@
+package cli
+
+import (
+	"github.com/stellarescrow/escrowctl/internal/check"
+	"github.com/stellarescrow/escrowctl/internal/config"
+	"github.com/stellarescrow/escrowctl/internal/health"
+	"github.com/stellarescrow/escrowctl/internal/httpx"
+)
+
+// shiftProbe is one check of the shift check: how it is built, and whether the
+// configuration says that it is off.
+type shiftProbe struct {
+	id    string
+	build func(*deps) check.Probe
+	// off returns the key that says so, or ""; nil is never off.
+	off func(*deps) string
+}
+
+// shiftProbes returns all checks, in the order in which equals are shown.
+func shiftProbes() []shiftProbe {
+	return []shiftProbe{
+		{id: health.GrafanaID, build: (*deps).grafanaProbe, off: func(d *deps) string { return offKey(d.cfg.Grafana.URL, "grafana.url") }},
+	}
+}
+
+// offKey returns the key if its value says that the check is off.
+func offKey(value, key string) string {
+	if value == config.Off {
+		return key + ": off"
+	}
+	return ""
+}
+
+// checkIDs returns the IDs of all checks.
+func checkIDs() []string {
+	var ids []string
+	for _, p := range shiftProbes() {
+		ids = append(ids, p.id)
+	}
+	return ids
+}
+
+func (d *deps) grafanaProbe() check.Probe {
+	return health.Grafana(health.GrafanaOptions{
+		URL: d.cfg.Grafana.URL, User: d.cfg.Grafana.User, Password: d.cfg.Grafana.AdminPassword.Reveal(),
+		Limit: d.cfg.ShiftCheck.Timeout, Client: httpx.New(),
+	})
+}

@@ -1,0 +1,31 @@
+package config
+
+import (
+	"time"
+
+	"github.com/stellarescrow/escrowctl/internal/secret"
+)
+
+// Grafana is the platform's Grafana.
+type Grafana struct {
+	URL           string       `yaml:"url"` // off: it is not checked
+	User          string       `yaml:"user"`
+	AdminPassword secret.Value `yaml:"admin_password"`
+}
+
+// ShiftCheck says what a shift check looks at.
+type ShiftCheck struct {
+	Skip    []string      `yaml:"skip"`    // IDs of checks that are not made
+	Timeout time.Duration `yaml:"timeout"` // of each check
+}
+
+// shiftKeys are the settings of the shift check's own.
+func shiftKeys() []*key {
+	return []*key{
+		{name: "grafana.url", def: "http://localhost:3002", access: text(func(c *Config) *string { return &c.Grafana.URL }, orOff(httpURL))},
+		{name: "grafana.user", def: "admin", access: text(func(c *Config) *string { return &c.Grafana.User }, matching(`[A-Za-z0-9._-]{1,100}`, "not the name of a Grafana user", "write its login name, for example admin"))},
+		{name: "grafana.admin_password", emptyOK: true, env: []string{"GRAFANA_ADMIN_PASSWORD"}, access: hidden(func(c *Config) *secret.Value { return &c.Grafana.AdminPassword }, anyText, showFingerprint)},
+		{name: "shift_check.skip", emptyOK: true, access: list(func(c *Config) *[]string { return &c.ShiftCheck.Skip }, checkID)},
+		{name: "shift_check.timeout", def: "5s", access: duration(func(c *Config) *time.Duration { return &c.ShiftCheck.Timeout }, 100*time.Millisecond, time.Minute)},
+	}
+}
