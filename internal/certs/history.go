@@ -111,3 +111,15 @@ func Change(docs Documents, reports []*Report, now time.Time) ([]string, error) 
 	}
 	return worse, docs.Save(seenDoc, last)
 }
+
+// forcedWithin counts the forced attempts of the last day that may have cost
+// one of the CA's certificates.
+func forcedWithin(all []Attempt, lineage string, now time.Time, span time.Duration) int {
+	n := 0
+	for _, a := range all {
+		if a.Forced && a.Lineage == lineage && now.Sub(a.At) < span {
+			n++
+		}
+	}
+	return n
+}

@@ -27,11 +27,11 @@ const (
 
 func (a *App) certsCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "certs", Short: "know the real state of certificates", GroupID: "ops", Args: noArgs,
-		Example: "  escrowctl certs check",
+		Use: "certs", Short: "check certificates, renew them, prove that they are served", GroupID: "ops", Args: noArgs,
+		Example: "  escrowctl certs check\n  escrowctl certs renew",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.certsCheckCommand())
+	cmd.AddCommand(a.certsCheckCommand(), a.certsRenewCommand())
 	return cmd
 }
 
