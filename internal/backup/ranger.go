@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync/atomic"
 
 	"filippo.io/age"
 	"github.com/stellarescrow/escrowctl/internal/store"
@@ -18,7 +17,7 @@ type fileRanger struct {
 	name       string
 	identities []age.Identity // non-empty for an encrypted file
 	whole      *fileHash      // hashes a read from the start to the end; may be nil
-	read       *atomic.Int64  // bytes fetched; may be nil
+	meter      *Meter         // may be nil
 }
 
 var errDecrypt = errors.New("it cannot be decrypted")
@@ -32,10 +31,7 @@ func (f fileRanger) open(ctx context.Context, off, n int64) (io.ReadCloser, erro
 		return nil, err
 	}
 	src := &rawReader{r: rc}
-	var r io.Reader = src
-	if f.read != nil {
-		r = &countReader{r: r, n: f.read}
-	}
+	r := f.meter.reader(src)
 	if f.whole != nil && off == 0 && n < 0 {
 		f.whole.r = r
 		r = f.whole
@@ -115,11 +111,7 @@ func (s *storeReaderAt) fetch(off, n int64) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = rc.Close() }()
-	b, err := io.ReadAll(rc)
-	if s.f.read != nil {
-		s.f.read.Add(int64(len(b)))
-	}
-	return b, err
+	return io.ReadAll(s.f.meter.reader(rc))
 }
 
 func decryptError(err error) error {
@@ -164,17 +156,6 @@ func (d decrypting) Read(p []byte) (int, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = d.src.or(fmt.Errorf("%w: %w", errDecrypt, err))
 	}
-	return n, err
-}
-
-type countReader struct {
-	r io.Reader
-	n *atomic.Int64
-}
-
-func (c *countReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n.Add(int64(n))
 	return n, err
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -105,6 +104,7 @@ func Restore(ctx context.Context, o RestoreOptions) (*Restored, error) {
 type restore struct {
 	RestoreOptions
 	res      *Restored
+	opened   *Opened
 	manifest *Manifest // nil for a plain backup
 	rowsOnly bool
 	target   string // the database loaded into
@@ -124,11 +124,10 @@ func (r *restore) verify(ctx context.Context) error {
 	if !whole {
 		return fmt.Errorf("%w: %s", ErrNotVerified, explain(rep))
 	}
-	if rep.Kind == Indexed {
-		if r.manifest, err = loadManifest(ctx, r.Store, r.Name); err != nil {
-			return err
-		}
+	if r.opened, err = Open(ctx, r.Store, r.Name, r.Identities); err != nil {
+		return err
 	}
+	r.manifest = r.opened.Manifest
 	return r.checkTables(rep)
 }
 
@@ -192,13 +191,13 @@ func (r *restore) load(ctx context.Context) error {
 			return err
 		}
 	}
-	src, closeSrc, err := r.source(ctx)
+	src, err := r.opened.Source(ctx, &Meter{Bytes: &r.fetched})
 	if err != nil {
 		return err
 	}
-	defer closeSrc()
+	defer src.Close()
 	total := r.wantRows()
-	r.res.Load, err = sqlload.Load(ctx, src, sqlload.Options{
+	r.res.Load, err = sqlload.Load(ctx, src.Source, sqlload.Options{
 		Connect: func(ctx context.Context) (*pgconn.PgConn, error) { return r.Connect(ctx, r.target) },
 		Jobs:    r.Jobs, Only: r.only(), RowsOnly: r.rowsOnly, Now: r.Now,
 		Progress: func(rows int64) {
@@ -215,26 +214,6 @@ func (r *restore) load(ctx context.Context) error {
 		r.res.Spared = r.manifest.Size - r.res.Fetched
 	}
 	return nil
-}
-
-// source opens the dump for loading.
-func (r *restore) source(ctx context.Context) (sqldump.Source, func(), error) {
-	if r.manifest != nil {
-		f := fileRanger{store: r.Store, name: r.Name, read: &r.fetched}
-		if r.manifest.Encrypted {
-			f.identities = r.Identities
-		}
-		return sqldump.IndexedSource(&r.manifest.Index, f.open), func() {}, nil
-	}
-	rc, err := r.Store.Open(ctx, r.Name, 0, -1)
-	if err != nil {
-		return nil, nil, err
-	}
-	text, _, err := openPlain(&countReader{r: rc, n: &r.fetched}, r.Identities)
-	if err != nil {
-		return nil, nil, errors.Join(err, rc.Close())
-	}
-	return sqldump.PlainSource(text), func() { _, _ = text.Close(), rc.Close() }, nil
 }
 
 func (r *restore) wantRows() int64 {
@@ -270,28 +249,16 @@ func (r *restore) count() error {
 
 // roles creates those roles of the backup that the target lacks.
 func (r *restore) roles(ctx context.Context) error {
-	if r.manifest == nil || r.manifest.Globals == nil {
-		return nil
-	}
-	body, err := readAll(ctx, r.Store, r.manifest.Globals.Name)
-	if err != nil {
+	body, err := r.opened.Globals(ctx)
+	if err != nil || body == nil {
 		return err
-	}
-	if r.manifest.Encrypted {
-		dec, err := age.Decrypt(strings.NewReader(string(body)), r.Identities...)
-		if err != nil {
-			return decryptError(err)
-		}
-		if body, err = io.ReadAll(dec); err != nil {
-			return decryptError(err)
-		}
 	}
 	conn, err := r.Connect(ctx, r.target)
 	if err != nil {
 		return err
 	}
 	defer closeConn(conn)
-	r.res.Created, err = createRoles(ctx, conn, body)
+	r.res.Created, err = sqlload.CreateRoles(ctx, conn, body)
 	if err != nil {
 		return fmt.Errorf("create the backup's roles: %w: create them yourself and add --no-roles", err)
 	}
@@ -299,43 +266,4 @@ func (r *restore) roles(ctx context.Context) error {
 		r.Log("created roles %s (without passwords)", strings.Join(r.res.Created, ", "))
 	}
 	return nil
-}
-
-// createRoles runs what pg_dumpall says of the roles that are missing. Those
-// that exist are left as they are.
-func createRoles(ctx context.Context, conn *pgconn.PgConn, sql []byte) ([]string, error) {
-	rows, err := query(ctx, conn, "SELECT rolname FROM pg_catalog.pg_roles")
-	if err != nil {
-		return nil, err
-	}
-	exists := map[string]bool{}
-	for _, row := range rows {
-		exists[row[0]] = true
-	}
-	var created []string
-	err = sqldump.EachStatement(sql, false, func(s sqldump.Statement) error {
-		for _, verb := range []string{"CREATE ROLE ", "ALTER ROLE ", "GRANT "} {
-			quoted, rest := sqldump.NameAfter(s.Text, verb)
-			if verb == "GRANT " {
-				quoted, _ = sqldump.NameAfter(rest, " TO ")
-			}
-			name, err := sqldump.ParseName(quoted)
-			if quoted == "" || err != nil {
-				continue
-			}
-			if verb == "CREATE ROLE " {
-				if exists[name.Table] {
-					return nil
-				}
-				created = append(created, name.Table)
-			}
-			if !slices.Contains(created, name.Table) {
-				return nil
-			}
-			_, err = conn.Exec(ctx, string(s.Text)).ReadAll()
-			return err
-		}
-		return nil
-	})
-	return created, err
 }

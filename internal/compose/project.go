@@ -31,16 +31,9 @@ type Project struct {
 // Open connects to the engine and finds the project. Errors: ErrNoDaemon,
 // ErrNoProject.
 func Open(ctx context.Context, opts Options) (*Project, error) {
-	if strings.HasPrefix(opts.DockerHost, "ssh://") {
-		return nil, explain(ErrNoDaemon, nil, "docker_host %s: ssh is not supported: forward the socket (ssh -L /run/remote-docker.sock:/var/run/docker.sock HOST) and set unix:///run/remote-docker.sock", opts.DockerHost)
-	}
-	clientOpts := []client.Opt{client.FromEnv}
-	if opts.DockerHost != "" {
-		clientOpts = append(clientOpts, client.WithHost(opts.DockerHost))
-	}
-	engine, err := client.New(clientOpts...)
+	engine, err := Engine(opts.DockerHost)
 	if err != nil {
-		return nil, explain(ErrNoDaemon, err, "docker client: %v: check compose.docker_host and the DOCKER_ variables", err)
+		return nil, err
 	}
 	found, err := listProjects(ctx, engine)
 	if err == nil {
@@ -51,6 +44,29 @@ func Open(ctx context.Context, opts Options) (*Project, error) {
 	}
 	_ = engine.Close()
 	return nil, err
+}
+
+// Engine returns a client of the Docker engine at host ("" is as the environment
+// says); it does not connect yet. Error: ErrNoDaemon.
+func Engine(host string) (*client.Client, error) {
+	if strings.HasPrefix(host, "ssh://") {
+		return nil, explain(ErrNoDaemon, nil, "docker_host %s: ssh is not supported: forward the socket (ssh -L /run/remote-docker.sock:/var/run/docker.sock HOST) and set unix:///run/remote-docker.sock", host)
+	}
+	opts := []client.Opt{client.FromEnv}
+	if host != "" {
+		opts = append(opts, client.WithHost(host))
+	}
+	engine, err := client.New(opts...)
+	if err != nil {
+		return nil, explain(ErrNoDaemon, err, "docker client: %v: check compose.docker_host and the DOCKER_ variables", err)
+	}
+	return engine, nil
+}
+
+// EngineError says what to do about an error of the engine: one that does not
+// answer is told from one that refuses. doing is what was tried.
+func EngineError(ctx context.Context, engine *client.Client, doing string, err error) error {
+	return engineError(ctx, doing, engine.DaemonHost(), err)
 }
 
 // Name is the project's name on the engine.

@@ -10,6 +10,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"github.com/moby/moby/client"
 )
 
 var (
@@ -81,11 +83,25 @@ func (p *Project) Dial(service string) func(ctx context.Context, network, addr s
 }
 
 func (p *Project) dial(ctx context.Context, service, network, addr, tools string) (net.Conn, error) {
-	args, err := tunnelArgs("pump", network, addr, tools)
+	c, err := p.running(ctx, service)
 	if err != nil {
 		return nil, err
 	}
-	c, err := p.running(ctx, service)
+	return p.dialInto(ctx, c, network, addr, tools)
+}
+
+// Tunnel returns a dialler like Project.Dial's into a container that need not
+// belong to a project.
+func Tunnel(engine *client.Client, id, name string) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	p := &Project{engine: engine}
+	c := Container{ID: id, Name: name, Service: name}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		return p.dialInto(ctx, c, network, addr, tunnelTools)
+	}
+}
+
+func (p *Project) dialInto(ctx context.Context, c Container, network, addr, tools string) (net.Conn, error) {
+	args, err := tunnelArgs("pump", network, addr, tools)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +124,7 @@ func (p *Project) dial(ctx context.Context, service, network, addr, tools string
 	_ = s.raw.Close()
 	var failed *startError
 	if errors.As(err, &failed) {
-		return nil, unreachable(service, addr, failed.said)
+		return nil, unreachable(c.Service, addr, failed.said)
 	}
 	return nil, fmt.Errorf("compose: tunnel to %s in %s: %w", addr, c.Name, err)
 }

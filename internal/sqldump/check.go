@@ -3,8 +3,6 @@ package sqldump
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -153,8 +151,8 @@ func (c *checker) progress(n int64) {
 
 // member checks one member and returns the buffer for the next.
 func (c *checker) member(d *Decoder, buf []byte, r *Raw) ([]byte, error) {
-	if sum := sha256.Sum256(r.Data); hex.EncodeToString(sum[:]) != r.Member.SHA256 {
-		return buf, fmt.Errorf("%w: its SHA-256 is not the index's", ErrDamaged)
+	if err := r.checksum(); err != nil {
+		return buf, err
 	}
 	sql, err := d.Decode(buf, r.Data, r.Member.SQLSize)
 	if err != nil {

@@ -2,6 +2,8 @@ package sqldump
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +30,14 @@ func (r *Raw) Release() {
 	if r.pool != nil && data != nil {
 		r.pool.Put(&data)
 	}
+}
+
+// checksum compares the member's bytes with its index.
+func (r *Raw) checksum() error {
+	if sum := sha256.Sum256(r.Data); hex.EncodeToString(sum[:]) != r.Member.SHA256 {
+		return fmt.Errorf("%w: its SHA-256 is not the index's", ErrDamaged)
+	}
+	return nil
 }
 
 // EarlyEndError says that the compressed stream ended within a member.

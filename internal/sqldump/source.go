@@ -25,12 +25,21 @@ type Part struct {
 	sql     []byte
 }
 
-// SQL returns the part's text, decompressing it with d into buf if it must.
+// SQL returns the part's text, checking and decompressing it with d into buf if
+// it must. A part that is not what its index says is a Fault.
 func (p *Part) SQL(d *Decoder, buf []byte) ([]byte, error) {
 	if p.raw == nil {
 		return p.sql, nil
 	}
-	return d.Decode(buf, p.raw.Data, p.raw.Member.SQLSize)
+	m := p.raw.Member
+	err := p.raw.checksum()
+	if err == nil {
+		var sql []byte
+		if sql, err = d.Decode(buf, p.raw.Data, m.SQLSize); err == nil {
+			return sql, nil
+		}
+	}
+	return nil, Fault{Member: p.raw.Number, Offset: m.Offset, Size: m.Size, Section: m.Section, Table: m.Table, Err: err}
 }
 
 // Release gives the part's memory back.

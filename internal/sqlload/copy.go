@@ -66,6 +66,9 @@ func (c *copying) send(p *sqldump.Part) error {
 	b, err := c.open(p, buf)
 	if err != nil {
 		p.Release()
+		if fault := (sqldump.Fault{}); errors.As(err, &fault) {
+			return err // it says where
+		}
 		return &Error{Table: c.table, Line: p.Line, Err: err}
 	}
 	select {
@@ -83,7 +86,7 @@ func (c *copying) open(p *sqldump.Part, buf []byte) (block, error) {
 		return block{}, err
 	}
 	defer c.l.decoders.Put(d)
-	sql, err := p.SQL(d, buf)
+	sql, err := c.l.sql(p, d, buf)
 	if err != nil {
 		return block{}, err
 	}

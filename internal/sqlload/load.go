@@ -17,6 +17,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -35,7 +36,10 @@ type Options struct {
 	Only func(table string) bool
 	// RowsOnly leaves out all but the rows, for tables that are there.
 	RowsOnly bool
-	Now      func() time.Time
+	// Mend, if not nil, is asked about a statement without rows that failed: if
+	// it returns true, the statement is tried again.
+	Mend func(ctx context.Context, conn *pgconn.PgConn, err error) bool
+	Now  func() time.Time
 	// Progress, if not nil, is called with the rows loaded so far. It must be
 	// safe for concurrent use.
 	Progress func(rows int64)
@@ -47,6 +51,10 @@ type Result struct {
 	Schema time.Duration    // pre-data
 	Load   time.Duration    // rows
 	Index  time.Duration    // indexes, constraints and the rest
+	// Decompress is the time that checking and decompressing took, of all
+	// connections together: it runs beside the server's own work.
+	Decompress time.Duration
+	Phase      sqldump.Section // where the load was when it ended; "" at its end
 }
 
 // Error is the first statement that failed, and where it stands.
@@ -113,7 +121,12 @@ func Load(ctx context.Context, src sqldump.Source, opt Options) (*Result, error)
 	if err == nil {
 		err = l.post.flush(ctx)
 	}
+	l.result.Phase = l.phase
+	if err == nil {
+		l.result.Phase = ""
+	}
 	l.enter("")
+	l.result.Decompress = time.Duration(l.decompressing.Load())
 	l.result.Rows = l.counts.all()
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
@@ -135,6 +148,8 @@ type loader struct {
 	preamble []string // the SETs of the pre-data, for further sessions
 	post     scheduler
 	decoders sync.Pool
+
+	decompressing atomic.Int64 // nanoseconds
 }
 
 // indexed loads section by section; the rows from several places of the file
@@ -248,13 +263,21 @@ func (l *loader) enter(next sqldump.Section) {
 // statements runs a part without rows.
 func (l *loader) statements(ctx context.Context, p *sqldump.Part) error {
 	defer p.Release()
-	sql, err := p.SQL(l.main.decoder, l.main.buf)
+	sql, err := l.sql(p, l.main.decoder, l.main.buf)
 	if err != nil {
 		return err
 	}
 	return sqldump.EachStatement(sql, l.src.EscapeStrings(), func(s sqldump.Statement) error {
 		return l.statement(ctx, p, s)
 	})
+}
+
+// sql decompresses a part and notes how long that took.
+func (l *loader) sql(p *sqldump.Part, d *sqldump.Decoder, buf []byte) ([]byte, error) {
+	start := l.opt.Now()
+	sql, err := p.SQL(d, buf)
+	l.decompressing.Add(int64(l.opt.Now().Sub(start)))
+	return sql, err
 }
 
 // statement runs one statement that is no COPY, or hands it on to run beside

@@ -16,6 +16,7 @@ type session struct {
 	conn    *pgconn.PgConn
 	decoder *sqldump.Decoder // for SQL without rows
 	buf     []byte
+	mend    func(ctx context.Context, conn *pgconn.PgConn, err error) bool
 	applied int // how many statements of the preamble it has run
 }
 
@@ -24,7 +25,7 @@ func (l *loader) session(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the target: %w", err)
 	}
-	s := &session{conn: conn}
+	s := &session{conn: conn, mend: l.opt.Mend}
 	if s.decoder, err = l.decoder(); err != nil {
 		s.close()
 		return nil, err
@@ -77,12 +78,20 @@ func (s *session) close() {
 
 // exec runs SQL by the simple protocol, as psql does.
 func (s *session) exec(ctx context.Context, sql string, at Error) error {
-	if err := s.conn.Exec(ctx, sql).Close(); err != nil {
+	err := s.conn.Exec(ctx, sql).Close()
+	for try := 0; err != nil && s.mend != nil && try < maxMends && s.mend(ctx, s.conn, err); try++ {
+		err = s.conn.Exec(ctx, sql).Close()
+	}
+	if err != nil {
 		at.Err = err
 		return &at
 	}
 	return nil
 }
+
+// maxMends is how often one statement is tried again: a GRANT can name many
+// roles that are missing.
+const maxMends = 100
 
 // counts sums rows by table.
 type counts struct {
