@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -203,9 +205,16 @@ func (o *Opened) Globals(ctx context.Context) ([]byte, error) {
 	if o.Manifest == nil || o.Manifest.Globals == nil {
 		return nil, nil
 	}
-	body, err := readAll(ctx, o.Store, o.Manifest.Globals.Name)
-	if err != nil || !o.Manifest.Encrypted {
-		return body, err
+	name := o.Manifest.Globals.Name
+	body, err := readAll(ctx, o.Store, name)
+	if err != nil {
+		return nil, err
+	}
+	if sum := sha256.Sum256(body); hex.EncodeToString(sum[:]) != o.Manifest.Globals.SHA256 {
+		return nil, fmt.Errorf("roles: %s: %w: its SHA-256 is not the manifest's", name, sqldump.ErrDamaged)
+	}
+	if !o.Manifest.Encrypted {
+		return body, nil
 	}
 	dec, err := age.Decrypt(bytes.NewReader(body), o.identities...)
 	if err != nil {

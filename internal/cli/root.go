@@ -77,7 +77,7 @@ func (a *App) Root() *cobra.Command {
 	a.addGlobalFlags(root)
 	root.AddGroup(&cobra.Group{ID: "ops", Title: "Operations:"}, &cobra.Group{ID: "setup", Title: "Set-up:"})
 	root.AddCommand(
-		a.backupCommand(), a.certsCommand(), a.perfCommand(),
+		a.backupCommand(), a.drTestCommand(), a.certsCommand(), a.perfCommand(),
 		a.shiftCheckCommand(),
 		a.configCommand(), a.cronCommand(), a.runbookCommand(), a.versionCommand(), a.completionCommand(),
 	)

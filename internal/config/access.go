@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/secret"
+	"go.yaml.in/yaml/v3"
 )
 
 // access reads and writes one setting of a Config.
@@ -22,6 +23,8 @@ type access struct {
 	show func(c *Config) string
 	// mask makes of the texts as they were written what may be printed.
 	mask func(texts []string) string
+	// items makes one text of a YAML list of sections; nil where there is none.
+	items func(v *yaml.Node) (string, *problem)
 	// rebase makes relative paths relative to base; nil where there are none.
 	rebase func(c *Config, base string)
 }

@@ -29,6 +29,12 @@ const (
 	ViaContainer = "container"
 )
 
+// The engines of the recovery test.
+const (
+	EngineDocker = "docker"
+	EngineLocal  = "local"
+)
+
 // The values of settings that may be left to escrowctl.
 const (
 	Auto = "auto"
@@ -43,6 +49,7 @@ type Config struct {
 	Database Database `yaml:"database"`
 	Dump     Dump     `yaml:"dump"`
 	Backup   Backup   `yaml:"backup"`
+	DRTest   DRTest   `yaml:"dr_test"`
 	S3       S3       `yaml:"s3"`
 	Compose  Compose  `yaml:"compose"`
 	Report   Report   `yaml:"report"`
@@ -84,6 +91,31 @@ type Backup struct {
 	Timeout         time.Duration `yaml:"timeout"`           // of the whole run
 	Retention       Retention     `yaml:"retention"`         // in Dir
 	BucketRetention Retention     `yaml:"bucket_retention"`
+}
+
+// DRTest says how the recovery test is made, and what it must find.
+type DRTest struct {
+	Engine     string        `yaml:"engine"`  // auto, docker or local
+	Image      string        `yaml:"image"`   // of engine docker; empty: postgres:MAJOR
+	Storage    string        `yaml:"storage"` // auto, memory or disk
+	Memory     Size          `yaml:"memory"`  // limit of the server; 0: by what there is
+	CPUs       int           `yaml:"cpus"`    // limit of the server; 0: all
+	Jobs       int           `yaml:"jobs"`    // 0: one for each core
+	Timeout    time.Duration `yaml:"timeout"` // of the whole test
+	KeepFor    time.Duration `yaml:"keep_for"`
+	MinTables  int           `yaml:"min_tables"`
+	Tables     []string      `yaml:"tables"`     // in which there must be rows
+	RPO        time.Duration `yaml:"rpo"`        // 0: none
+	RTO        time.Duration `yaml:"rto"`        // 0: none
+	NewestRow  string        `yaml:"newest_row"` // table.column; empty: not looked at
+	Assertions []Assertion   `yaml:"assertions"`
+}
+
+// Assertion is a query and what it must answer.
+type Assertion struct {
+	Name   string `yaml:"name" json:"name"`
+	Query  string `yaml:"query" json:"query"`
+	Expect string `yaml:"expect" json:"expect"`
 }
 
 // Retention says how many backups are kept. All zero keeps everything.

@@ -201,6 +201,16 @@ func (w *walker) value(k *key, line int, v *yaml.Node) {
 		if k.list {
 			texts = splitList(v.Value)
 		}
+	case v.Kind == yaml.SequenceNode && k.items != nil:
+		if len(v.Content) == 0 {
+			break
+		}
+		text, p := k.items(v)
+		if p != nil {
+			w.fault(k.name, line, p.what, p.remedy)
+			return
+		}
+		texts = []string{text}
 	case v.Kind == yaml.SequenceNode && k.list:
 		for _, item := range v.Content {
 			if item.Kind != yaml.ScalarNode || isNull(item) {

@@ -112,6 +112,7 @@ func keys() []*key {
 		{name: "api.url", def: "http://localhost:4000", emptyOK: true, access: text(func(c *Config) *string { return &c.API.URL }, httpURL)},
 	}
 	table = append(table, shiftKeys()...)
+	table = append(table, drTestKeys()...)
 	table = append(table, retained("backup.retention", runbook.RetentionDays, func(c *Config) *Retention { return &c.Backup.Retention }, "RETENTION_DAYS")...)
 	return append(table, retained("backup.bucket_retention", 0, func(c *Config) *Retention { return &c.Backup.BucketRetention })...)
 }

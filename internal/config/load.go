@@ -190,7 +190,7 @@ func (l *loader) apply() Faults {
 	c := &l.loaded.Config
 	for _, k := range l.keys {
 		if k.def != "" {
-			k.set(c, []string{k.def}) // a test shows that all are good
+			k.set(c, argument(k, k.def)) // a test shows that all are good
 		}
 		var bad Faults
 		for _, s := range byKey[k.name] {

@@ -82,10 +82,10 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("%s has neither a default nor may it be empty", k.name)
 		}
 		if k.def != "" {
-			if p := k.set(&c, []string{k.def}); p != nil {
+			if p := k.set(&c, argument(k, k.def)); p != nil {
 				t.Errorf("%s: the default %s is faulty: %s", k.name, k.def, p.what)
 			}
-			if got := k.show(&c); got != k.def && k.name != "dump.lock_timeout" {
+			if got := k.show(&c); strings.ReplaceAll(got, ", ", ",") != k.def && k.name != "dump.lock_timeout" {
 				t.Errorf("%s: the default %s shows as %s", k.name, k.def, got)
 			}
 		}
@@ -176,6 +176,20 @@ func sample(t testing.TB) map[string][2]string {
 		"backup.bucket_retention.daily":   same("11"),
 		"backup.bucket_retention.weekly":  same("12"),
 		"backup.bucket_retention.monthly": same("13"),
+		"dr_test.engine":                  same("local"),
+		"dr_test.image":                   same("registry.example.com:5000/postgres:15-alpine"),
+		"dr_test.storage":                 same("disk"),
+		"dr_test.memory":                  same("4GiB"),
+		"dr_test.cpus":                    same("2"),
+		"dr_test.jobs":                    same("3"),
+		"dr_test.timeout":                 same("30m"),
+		"dr_test.keep_for":                same("2h"),
+		"dr_test.min_tables":              same("30"),
+		"dr_test.tables":                  {"trades, audit.log", "trades, audit.log"},
+		"dr_test.rpo":                     same("12h"),
+		"dr_test.rto":                     same("15m"),
+		"dr_test.newest_row":              same("trades.created_at"),
+		"dr_test.assertions":              {`[{"name":"a","query":"SELECT 1","expect":"1"}]`, "a"},
 		"s3.bucket":                       same("s3://stellarescrow-backups/prod"),
 		"s3.region":                       same("eu-central-1"),
 		"s3.endpoint":                     same("http://127.0.0.1:9000"),

@@ -51,6 +51,18 @@ func relationName(s string) *problem {
 		"write it as psql shows it, for example events or public.events")(s)
 }
 
+func imageName(s string) *problem {
+	return matching(`([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?(@sha256:[0-9a-f]{64})?`, "not the name of an image", "write for example postgres:15-alpine")(s)
+}
+
+func tableName(s string) *problem {
+	return matching(`("[^"]+"|[A-Za-z_][A-Za-z0-9_$]*)(\.("[^"]+"|[A-Za-z_][A-Za-z0-9_$]*))?`, "not the name of a table", "write table or schema.table")(s)
+}
+
+func columnName(s string) *problem {
+	return matching(`(("[^"]+"|[A-Za-z_][A-Za-z0-9_$]*)\.){1,2}[A-Za-z_][A-Za-z0-9_$]*`, "not the name of a column", "write table.column, for example trades.created_at")(s)
+}
+
 func projectName(s string) *problem {
 	return matching(`[a-z0-9][a-z0-9_-]{0,254}`, "not the name of a compose project",
 		"write it as docker compose ls shows it: lower-case letters, digits, - and _")(s)

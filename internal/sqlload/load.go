@@ -40,6 +40,8 @@ type Options struct {
 	// it returns true, the statement is tried again.
 	Mend func(ctx context.Context, conn *pgconn.PgConn, err error) bool
 	Now  func() time.Time
+	// Entering, if not nil, is told each section when it begins.
+	Entering func(s sqldump.Section)
 	// Progress, if not nil, is called with the rows loaded so far. It must be
 	// safe for concurrent use.
 	Progress func(rows int64)
@@ -54,7 +56,6 @@ type Result struct {
 	// Decompress is the time that checking and decompressing took, of all
 	// connections together: it runs beside the server's own work.
 	Decompress time.Duration
-	Phase      sqldump.Section // where the load was when it ended; "" at its end
 }
 
 // Error is the first statement that failed, and where it stands.
@@ -120,10 +121,6 @@ func Load(ctx context.Context, src sqldump.Source, opt Options) (*Result, error)
 	}
 	if err == nil {
 		err = l.post.flush(ctx)
-	}
-	l.result.Phase = l.phase
-	if err == nil {
-		l.result.Phase = ""
 	}
 	l.enter("")
 	l.result.Decompress = time.Duration(l.decompressing.Load())
@@ -258,6 +255,9 @@ func (l *loader) enter(next sqldump.Section) {
 		l.result.Index += now.Sub(l.since)
 	}
 	l.phase, l.since = next, now
+	if next != "" && l.opt.Entering != nil {
+		l.opt.Entering(next)
+	}
 }
 
 // statements runs a part without rows.

@@ -31,6 +31,52 @@ const (
 	dead
 )
 
+// Here identifies this process in a short text of letters, digits and dots, for
+// marking what must go with it: see Gone.
+func Here() string {
+	p := processTable{proc: "/proc"}.self()
+	return strings.Join([]string{strconv.Itoa(p.PID), p.ProcessStart, shortBoot(p.BootID), digits(p.PIDNamespace)}, ".")
+}
+
+// Gone says whether the process that Here identified is known to have ended.
+// sameHost says that it ran under the same host name. Of another machine's or
+// container's processes nothing is known.
+func Gone(here string, sameHost bool) bool {
+	parts := strings.Split(here, ".")
+	if len(parts) != 4 {
+		return false
+	}
+	t := processTable{proc: "/proc"}
+	me := t.self()
+	pid, err := strconv.Atoi(parts[0])
+	if err != nil {
+		return false
+	}
+	p := Process{PID: pid, ProcessStart: parts[1], BootID: parts[2], PIDNamespace: parts[3]}
+	// What was shortened is compared here, and then as it is.
+	if p.BootID == shortBoot(me.BootID) {
+		p.BootID = me.BootID
+	}
+	if p.PIDNamespace == digits(me.PIDNamespace) {
+		p.PIDNamespace = me.PIDNamespace
+	}
+	return t.judge(p, sameHost) == dead
+}
+
+func shortBoot(id string) string {
+	id = strings.ReplaceAll(id, "-", "")
+	return id[:min(12, len(id))]
+}
+
+func digits(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < '0' || r > '9' {
+			return -1
+		}
+		return r
+	}, s)
+}
+
 // processTable reads the processes of this machine.
 type processTable struct{ proc string }
 

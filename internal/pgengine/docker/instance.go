@@ -195,10 +195,7 @@ func (in *instance) Died() string {
 	case <-in.said.over:
 		return in.said.last()
 	default:
-		if s := in.said.crash(); s != "" {
-			return s
-		}
-		return ""
+		return in.said.crash()
 	}
 }
 
@@ -263,40 +260,15 @@ func (w *words) Write(p []byte) (int, error) {
 
 // last is the last of what was said, for a message.
 func (w *words) last() string {
-	const lines = 5
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var said []string
-	for _, line := range strings.Split(string(w.buf), "\n") {
-		if line = strings.TrimSpace(plain(line)); line != "" {
-			said = append(said, line)
-		}
-	}
-	if len(said) == 0 {
-		return "it said nothing"
-	}
-	return strings.Join(said[max(0, len(said)-lines):], "; ")
+	return pgengine.LastLines(w.buf)
 }
 
 // crash is the line by which the server says that one of its processes was
-// killed, as the kernel does when memory runs out.
+// killed.
 func (w *words) crash() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, line := range strings.Split(string(w.buf), "\n") {
-		if strings.Contains(line, "was terminated by signal") {
-			return strings.TrimSpace(plain(line))
-		}
-	}
-	return ""
-}
-
-// plain takes the engine's frame headers out of a line.
-func plain(line string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == '\ufffd' {
-			return -1
-		}
-		return r
-	}, line)
+	return pgengine.Crash(w.buf)
 }

@@ -1,0 +1,90 @@
+package docker
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/client"
+	"github.com/stellarescrow/escrowctl/internal/pgengine"
+	"github.com/stellarescrow/escrowctl/internal/testenv"
+)
+
+func open(t *testing.T) (*Engine, string) {
+	t.Helper()
+	image := testenv.PostgresImage(t)
+	e, err := Open(t.Context(), "", time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Close() })
+	return e, image
+}
+
+func start(t *testing.T, e *Engine, s pgengine.Spec) *instance {
+	t.Helper()
+	s.Run, s.Owner, s.Log = strings.ToLower(t.Name())+time.Now().UTC().Format("150405.000000"), "test", t.Logf
+	if s.Expires.IsZero() {
+		s.Expires = time.Now().Add(time.Minute)
+	}
+	in, err := e.Start(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := in.(*instance)
+	t.Cleanup(func() {
+		if err := own.destroy(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return own
+}
+
+func ask(t *testing.T, in *instance, sql string) string {
+	t.Helper()
+	conn, err := in.Connect(t.Context(), "postgres")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	res := conn.ExecParams(t.Context(), sql, nil, nil, nil, nil).Read()
+	if res.Err != nil {
+		t.Fatal(res.Err)
+	}
+	return string(res.Rows[0][0])
+}
+
+// TestStart starts servers with either kind of storage, and reaches them through
+// /proc as well as through exec.
+func TestStart(t *testing.T) {
+	t.Parallel()
+	e, image := open(t)
+	for _, storage := range []pgengine.Storage{pgengine.Memory, pgengine.Disk} {
+		in := start(t, e, pgengine.Spec{Image: image, SQL: 10 << 20, Storage: storage})
+		if in.Info().Storage != storage {
+			t.Errorf("storage %s, want %s", in.Info().Storage, storage)
+		}
+		if got := ask(t, in, "SHOW fsync"); got != "off" {
+			t.Errorf("fsync is %s", got)
+		}
+		in.direct = ""
+		if got := ask(t, in, "SHOW listen_addresses"); got != "127.0.0.1" {
+			t.Errorf("through exec: it listens on %s", got)
+		}
+		facts, err := e.client.ContainerInspect(t.Context(), in.id, client.ContainerInspectOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := facts.Container.HostConfig
+		if h.NetworkMode != "none" || !h.ReadonlyRootfs || h.Memory == 0 || h.NanoCPUs == 0 || len(h.PortBindings) > 0 || h.PublishAllPorts {
+			t.Errorf("%+v", h)
+		}
+		if err := in.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := e.client.ContainerInspect(t.Context(), in.id, client.ContainerInspectOptions{}); err == nil {
+			t.Error("the container is still there")
+		}
+	}
+}
