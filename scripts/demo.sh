@@ -51,7 +51,7 @@ start_sandbox() {
 	. "$SANDBOX_ENV"
 	set +a
 	sandbox_compose up -d
-	wait_healthy postgres redis s3 indexer api horizon grafana prometheus alertmanager
+	wait_healthy postgres redis s3 indexer api horizon grafana nginx prometheus alertmanager
 	wait_watchdog
 	printf 'database stellar_escrow: %s rows in %s tables\n' \
 		"$(counts stellar_escrow | awk -F'|' '{ n += $2 } END { print n }')" \

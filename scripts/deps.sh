@@ -14,6 +14,7 @@ command -v certbot >/dev/null || packages+=(certbot)
 command -v prometheus >/dev/null || packages+=(prometheus)
 command -v prometheus-alertmanager >/dev/null || packages+=(prometheus-alertmanager)
 command -v crontab >/dev/null || packages+=(cron)
+command -v openssl >/dev/null || packages+=(openssl)
 command -v mmdebstrap >/dev/null || packages+=(mmdebstrap)
 docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || packages+=(docker-compose)
 need_docker

@@ -4,6 +4,7 @@
 readonly SANDBOX_DIR=deploy/sandbox
 readonly SANDBOX_ENV=$SANDBOX_DIR/.env
 readonly SANDBOX_RUN=$SANDBOX_DIR/.run
+readonly SANDBOX_DOMAIN=stellarescrow.test
 
 sandbox_compose() {
 	compose --project-name "$SANDBOX_PROJECT" --file "$SANDBOX_DIR/docker-compose.yml" --project-directory "$SANDBOX_DIR" "$@"
@@ -25,15 +26,35 @@ free_port() {
 	die "no free port of 127.0.0.1 from $1 to $(($1 + 99)) for the sandbox"
 }
 
+# make_certificate makes a CA and a certificate for nginx, laid out as certbot
+# lays out its own. The CA's key is thrown away.
+make_certificate() {
+	local dir=$SANDBOX_RUN/letsencrypt/live/$SANDBOX_DOMAIN key
+	key=$(mktemp)
+	mkdir -p "$dir"
+	(
+		umask 077
+		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 90 -keyout "$key" \
+			-subj '/CN=escrowctl sandbox CA' -addext basicConstraints=critical,CA:true -out "$SANDBOX_RUN/ca.pem"
+		openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$dir/privkey.pem" \
+			-subj "/CN=$SANDBOX_DOMAIN" |
+			openssl x509 -req -days 89 -CA "$SANDBOX_RUN/ca.pem" -CAkey "$key" -CAcreateserial -out "$dir/cert.pem" \
+				-extfile <(printf 'subjectAltName=DNS:%s\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:false\n' "$SANDBOX_DOMAIN")
+		cp "$SANDBOX_RUN/ca.pem" "$dir/chain.pem"
+		cat "$dir/cert.pem" "$dir/chain.pem" >"$dir/fullchain.pem"
+	) 2>/dev/null || die "openssl could not make the sandbox's certificate"
+	rm -f "$key" "$SANDBOX_RUN/ca.srl"
+}
+
 # make_env writes the sandbox's secrets and ports, once: the volumes keep the
 # first secrets.
 make_env() {
 	if [ -f "$SANDBOX_ENV" ]; then
-		grep -q '^INDEXER_PORT=' "$SANDBOX_ENV" || die "$SANDBOX_ENV was made by an older version: make demo-down, then again"
+		grep -q '^HTTPS_PORT=' "$SANDBOX_ENV" || die "$SANDBOX_ENV was made by an older version: make demo-down, then again"
 		return
 	fi
 	local password redis run
-	local s3 indexer api horizon grafana prometheus alertmanager
+	local s3 indexer api horizon grafana prometheus alertmanager https
 	if docker volume inspect "${SANDBOX_PROJECT}_postgres_data" >/dev/null 2>&1; then
 		die "a sandbox without its $SANDBOX_ENV is left from before (or belongs to another checkout): make demo-down, then again"
 	fi
@@ -47,8 +68,10 @@ make_env() {
 	grafana=$(free_port $((horizon + 1)))
 	prometheus=$(free_port $((grafana + 1)))
 	alertmanager=$(free_port $((prometheus + 1)))
+	https=$(free_port $((alertmanager + 1)))
 	run=$PWD/$SANDBOX_RUN
 	mkdir -p "$SANDBOX_RUN"
+	make_certificate
 	(
 		umask 077
 		cat >"$SANDBOX_ENV.new" <<-ENV
@@ -66,9 +89,13 @@ make_env() {
 			GRAFANA_PORT=$grafana
 			PROMETHEUS_PORT=$prometheus
 			ALERTMANAGER_PORT=$alertmanager
+			HTTPS_PORT=$https
 			API_BASE_URL=http://127.0.0.1:$indexer
 			HORIZON_URL=http://127.0.0.1:$horizon
 			ESCROWCTL_API_URL=http://127.0.0.1:$api
+			CERT_DOMAIN=$SANDBOX_DOMAIN
+			ESCROWCTL_CERTS_ADDRESS=127.0.0.1:$https
+			ESCROWCTL_CERTS_CA='$run/ca.pem'
 			S3_PORT=$s3
 			S3_BUCKET=s3://stellarescrow-backups
 			AWS_ENDPOINT_URL_S3=http://127.0.0.1:$s3
