@@ -92,6 +92,7 @@ make_env() {
 			HTTPS_PORT=$https
 			API_BASE_URL=http://127.0.0.1:$indexer
 			HORIZON_URL=http://127.0.0.1:$horizon
+			ESCROWCTL_GRAFANA_URL=http://127.0.0.1:$grafana
 			ESCROWCTL_API_URL=http://127.0.0.1:$api
 			CERT_DOMAIN=$SANDBOX_DOMAIN
 			ESCROWCTL_CERTS_ADDRESS=127.0.0.1:$https

@@ -68,6 +68,15 @@ func Info(ctx context.Context, opt Options) (string, error) {
 	}
 }
 
+// Host is the host in a URL, "" where there is none.
+func Host(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
 // target is what a URL says.
 type target struct {
 	network, addr  string

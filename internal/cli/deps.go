@@ -30,7 +30,7 @@ type deps struct {
 	state    *state.Store
 	reporter *report.Reporter
 	scrubber *secret.Scrubber
-	project  *compose.Project
+	project  projectOpener
 	// stateKept says that the state directory of a command that looks can be
 	// written all the same.
 	stateKept bool
@@ -82,9 +82,7 @@ func (d *deps) reportOptions() report.Options {
 }
 
 func (d *deps) close() {
-	if d.project != nil {
-		_ = d.project.Close()
-	}
+	d.project.close()
 }
 
 func (d *deps) naming() backup.Naming { return backup.Naming{Base: d.cfg.Backup.Name} }
@@ -143,17 +141,10 @@ func (d *deps) service(ctx context.Context) (*compose.Service, error) {
 	return p.Service(d.cfg.Dump.Service), nil
 }
 
-// composeProject returns the compose project.
+// composeProject returns the compose project. Several may ask at once.
 func (d *deps) composeProject(ctx context.Context) (*compose.Project, error) {
-	if d.project == nil {
-		c := d.cfg.Compose
-		p, err := compose.Open(ctx, compose.Options{Project: c.Project, Dir: c.Dir, Files: c.Files, DockerHost: c.DockerHost})
-		if err != nil {
-			return nil, err
-		}
-		d.project = p
-	}
-	return d.project, nil
+	c := d.cfg.Compose
+	return d.project.get(ctx, compose.Options{Project: c.Project, Dir: c.Dir, Files: c.Files, DockerHost: c.DockerHost})
 }
 
 // serviceNamed returns a service of the compose project that has a container,

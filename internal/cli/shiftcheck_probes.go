@@ -19,6 +19,10 @@ type shiftProbe struct {
 // shiftProbes returns all checks, in the order in which equals are shown.
 func shiftProbes() []shiftProbe {
 	return []shiftProbe{
+		{id: health.IndexerID, build: (*deps).indexerProbe},
+		{id: health.APIID, build: (*deps).apiProbe, off: func(d *deps) string { return offKey(d.cfg.API.URL, "api.url") }},
+		{id: health.DatabaseID, build: (*deps).databaseProbe},
+		{id: health.RedisID, build: (*deps).redisProbe},
 		{id: health.GrafanaID, build: (*deps).grafanaProbe, off: func(d *deps) string { return offKey(d.cfg.Grafana.URL, "grafana.url") }},
 	}
 }

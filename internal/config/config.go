@@ -199,7 +199,7 @@ type Indexer struct {
 
 // API is the platform's API gateway.
 type API struct {
-	URL string `yaml:"url"`
+	URL string `yaml:"url"` // off: it is not checked
 }
 
 // AgeRecipients returns the parsed recipients; none without encryption.

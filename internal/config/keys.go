@@ -109,7 +109,7 @@ func keys() []*key {
 		{name: "horizon.url", emptyOK: true, env: []string{"HORIZON_URL"}, access: text(func(c *Config) *string { return &c.Horizon.URL }, httpURL)},
 		{name: "indexer.events_table", def: "events", access: text(func(c *Config) *string { return &c.Indexer.EventsTable }, relationName)},
 		{name: "indexer.events_column", def: "created_at", access: text(func(c *Config) *string { return &c.Indexer.EventsColumn }, relationName)},
-		{name: "api.url", def: "http://localhost:4000", emptyOK: true, access: text(func(c *Config) *string { return &c.API.URL }, httpURL)},
+		{name: "api.url", def: "http://localhost:4000", access: text(func(c *Config) *string { return &c.API.URL }, orOff(httpURL))},
 	}
 	table = append(table, shiftKeys()...)
 	table = append(table, drTestKeys()...)

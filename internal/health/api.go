@@ -9,8 +9,12 @@ import (
 	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/check"
+	"github.com/stellarescrow/escrowctl/internal/httpx"
 	"github.com/stellarescrow/escrowctl/internal/runbook"
 )
+
+// APIID is the ID of the check.
+const APIID = "api"
 
 // APIOptions say where the API gateway is.
 type APIOptions struct {
@@ -19,10 +23,9 @@ type APIOptions struct {
 	// requests, where the api itself has none: the indexer.
 	MetricsURL string
 
-	Client Doer
+	Client *httpx.Client
 	Limits Limits
 	Limit  time.Duration // 0: 3 s
-	Now    func() time.Time
 }
 
 // API checks that the API gateway is well, how soon its first byte comes, and
@@ -30,7 +33,7 @@ type APIOptions struct {
 // times.
 func API(opt APIOptions) check.Probe {
 	x := api{opt}
-	return check.Probe{ID: "api", Limit: orLimit(opt.Limit), Run: x.run}
+	return check.Probe{ID: APIID, Limit: orLimit(opt.Limit), Run: x.run}
 }
 
 type api struct{ APIOptions }
@@ -44,23 +47,23 @@ func (x *api) run(ctx context.Context) check.Result {
 	ctx, cancel := withMargin(ctx)
 	defer cancel()
 	base := strings.TrimSuffix(x.URL, "/")
-	metrics := ask(ctx, x.Client, x.Now, base+"/health/metrics")
+	metrics := ask(ctx, x.Client, base+"/health/metrics")
 	f := findings{limits: x.Limits}
 	if x.health(ctx, &f, base+"/health") {
 		x.traffic(ctx, &f, metrics())
 	}
-	return f.result("api")
+	return f.result(APIID)
 }
 
 // health judges /health and the time to its first byte. It is false if the api
 // does not answer.
 func (x *api) health(ctx context.Context, f *findings, address string) bool {
-	r, err := fetch(ctx, x.Client, x.Now, address)
+	r, err := fetch(ctx, x.Client, address)
 	if err != nil {
 		f.add(serviceFault(err, apiLogs, rbAPI))
 		return false
 	}
-	x.ttfb(ctx, f, r, address)
+	defer x.ttfb(ctx, f, r, address)
 	status, err := parseStatus(r.body)
 	bad := badStatus(r, "the api", "api.url", apiLogs, rbAPI)
 	switch {
@@ -85,7 +88,7 @@ func (x *api) ttfb(ctx context.Context, f *findings, r reply, address string) {
 	took := []time.Duration{r.ttfb}
 	if limit := f.limits.of(runbook.TTFB); r.ttfb.Seconds() > limit.Warning {
 		for range 2 {
-			again, err := fetch(ctx, x.Client, x.Now, address)
+			again, err := fetch(ctx, x.Client, address)
 			if err != nil {
 				break // out of time: what was seen must do
 			}
@@ -94,7 +97,7 @@ func (x *api) ttfb(ctx context.Context, f *findings, r reply, address string) {
 		slices.Sort(took)
 	}
 	middle := took[len(took)/2]
-	text := fmt.Sprintf("first byte after %s", span(middle))
+	text := "first byte after " + span(middle)
 	bad := finding{text: text, action: "escrowctl perf", runbooks: []string{"4.1"}}
 	if !f.judge("ttfb", runbook.TTFB, middle.Seconds(), bad) {
 		f.fact("%s", text)
@@ -106,7 +109,7 @@ func (x *api) ttfb(ctx context.Context, f *findings, r reply, address string) {
 func (x *api) traffic(ctx context.Context, f *findings, own answer) {
 	a := own
 	if a.err == nil && slices.Contains([]int{http.StatusNotFound, http.StatusUnauthorized, http.StatusForbidden}, a.code) && x.MetricsURL != "" {
-		a.reply, a.err = fetch(ctx, x.Client, x.Now, strings.TrimSuffix(x.MetricsURL, "/")+"/health/metrics")
+		a.reply, a.err = fetch(ctx, x.Client, strings.TrimSuffix(x.MetricsURL, "/")+"/health/metrics")
 	}
 	t, err := traffic{}, a.err
 	switch {

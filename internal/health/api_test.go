@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/check"
+	"github.com/stellarescrow/escrowctl/internal/httpx"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 	"github.com/stellarescrow/escrowctl/internal/testenv/platform"
 )
@@ -42,17 +43,17 @@ func TestAPI(t *testing.T) {
 		"degraded, 200":  {api("/health", platform.Body+`{"status":"degraded"}`), want{check.Warning, "says that it is degraded", "", logs}},
 		"404":            {api("/health", platform.Status+"404"), want{check.Unknown, "answers 404", "", "api.url"}},
 		"HTML":           {api("/health", platform.HTML), want{check.Unknown, "HTML in place of JSON", "", logs}},
-		"truncated":      {api("/health", platform.Truncated), want{check.Unknown, "the answer broke off", "", logs}},
-		"endless":        {api("/health", platform.Endless), want{check.Unknown, "longer than 1 MiB", "", logs}},
+		"truncated":      {api("/health", platform.Truncated), want{check.Unknown, "the answer breaks off", "", logs}},
+		"endless":        {api("/health", platform.Endless), want{check.Unknown, "longer than 1048576 bytes", "", logs}},
 		"own metrics":    {api("/health/metrics", platform.Body+`{"error_rate":0,"p95_response_ms":5,"requests_per_minute":1}`), want{check.OK, "errors 0 %, p95 5 ms", "", ""}},
 		"metrics 500":    {api("/health/metrics", platform.Status+"500"), want{check.Unknown, "error rate and p95 are not known", "", logs}},
 		"rate of 3":      {metrics(platform.Body + `{"error_rate":3,"p95_response_ms":5,"requests_per_minute":1}`), want{check.Unknown, "error_rate is \"3\", which cannot be", "", logs}},
 		"rate is null":   {metrics(platform.Body + `{"error_rate":null}`), want{check.Unknown, "error_rate is null", "", logs}},
 		"p95 is missing": {metrics(platform.Body + `{"error_rate":0}`), want{check.Unknown, "no p95_response_ms", "", logs}},
 		"down":           {func(_ *testing.T, r *rig) { r.opt.URL = "http://127.0.0.1:1" }, want{check.Critical, "connection refused", "ServiceDown", logs}},
-		"hangs":          {func(_ *testing.T, r *rig) { r.api.SetFault("*", platform.Hang); r.opt.Limit = testLimit }, want{check.Critical, "/health: it takes the connection and stays silent", "ServiceDown", logs}},
-		"silent":         {func(t *testing.T, r *rig) { r.opt.URL, r.opt.Limit = "http://"+testenv.Silent(t), testLimit }, want{check.Critical, "takes the connection and stays silent", "ServiceDown", logs}},
-		"metrics hang":   {func(_ *testing.T, r *rig) { r.indexer.SetFault("*", platform.Hang); r.opt.Limit = testLimit }, want{check.Unknown, "stays silent", "", logs}},
+		"hangs":          {func(_ *testing.T, r *rig) { r.api.SetFault("*", platform.Hang); r.opt.Limit = testLimit }, want{check.Critical, "/health: no answer within", "ServiceDown", logs}},
+		"silent":         {func(t *testing.T, r *rig) { r.opt.URL, r.opt.Limit = "http://"+testenv.Silent(t), testLimit }, want{check.Critical, "no answer within", "ServiceDown", logs}},
+		"metrics hang":   {func(_ *testing.T, r *rig) { r.indexer.SetFault("*", platform.Hang); r.opt.Limit = testLimit }, want{check.Unknown, "no answer within", "", logs}},
 		"slow to the end": {func(_ *testing.T, r *rig) {
 			r.api.SetFault("/health", platform.Slow+"900ms")
 			r.opt.Limit = time.Second
@@ -63,7 +64,7 @@ func TestAPI(t *testing.T) {
 			r := &rig{api: platform.NewAPI("key", ""), indexer: platform.NewIndexer(time.Now)}
 			r.opt = APIOptions{
 				URL: testenv.Serve(t, r.api), MetricsURL: testenv.Serve(t, r.indexer),
-				Client: Client(nil), Limit: 10 * time.Second, Now: time.Now,
+				Client: httpx.New(), Limit: 10 * time.Second,
 			}
 			tt.set(t, r)
 			tt.want.check(t, look(t, API(r.opt)))
@@ -79,7 +80,7 @@ func TestAPIOneSlowAnswer(t *testing.T) {
 	time.AfterFunc(300*time.Millisecond, func() { api.SetFault("/health", "") })
 	r := look(t, API(APIOptions{
 		URL: testenv.Serve(t, api), MetricsURL: testenv.Serve(t, platform.NewIndexer(time.Now)),
-		Client: Client(nil), Limit: 10 * time.Second, Now: time.Now,
+		Client: httpx.New(), Limit: 10 * time.Second,
 	}))
 	want{check.OK, "first byte after", "", ""}.check(t, r)
 	if ttfb := figure(t, r, "ttfb"); ttfb <= 0 || ttfb > 0.4 {

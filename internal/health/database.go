@@ -30,6 +30,9 @@ type Session interface {
 	Close(ctx context.Context) error
 }
 
+// DatabaseID is the ID of the check.
+const DatabaseID = "database"
+
 // DatabaseOptions say how the database is reached.
 type DatabaseOptions struct {
 	// Connect opens a session. Its error wraps ErrDown where nobody answers, and
@@ -47,7 +50,7 @@ type DatabaseOptions struct {
 // back, and the age of the oldest transaction ID.
 func Database(opt DatabaseOptions) check.Probe {
 	x := database{opt}
-	return check.Probe{ID: "database", Limit: orLimit(opt.Limit), Run: x.run}
+	return check.Probe{ID: DatabaseID, Limit: orLimit(opt.Limit), Run: x.run}
 }
 
 type database struct{ DatabaseOptions }
@@ -64,7 +67,7 @@ func (x *database) run(ctx context.Context) check.Result {
 	if err := x.look(ctx, &f); err != nil {
 		f.add(x.fault(ctx, err))
 	}
-	return f.result("database")
+	return f.result(DatabaseID)
 }
 
 func (x *database) look(ctx context.Context, f *findings) error {
@@ -175,7 +178,7 @@ WITH clients AS (
 	SELECT datname::text, greatest(age(datfrozenxid), mxid_age(datminmxid))::float8 AS age
 	FROM pg_database ORDER BY 2 DESC LIMIT 1
 )
-SELECT current_setting('server_version'),
+SELECT split_part(current_setting('server_version'), ' ', 1),
        current_setting('max_connections')::int,
        (SELECT count(*)::int FROM clients),
        (SELECT count(*)::int FROM clients WHERE hidden),
@@ -203,7 +206,7 @@ func (a *activity) judge(f *findings, service string) {
 	text = "longest transaction " + span(seconds(a.longest))
 	bad = finding{text: text + " (" + clean(deref(a.longestWhat)) + ")", action: psql("SELECT pid, usename, state, wait_event_type, xact_start, left(query, 60) FROM pg_stat_activity WHERE xact_start IS NOT NULL ORDER BY xact_start"), runbooks: []string{rbQueries}}
 	if !f.judge("longest_transaction", runbook.DBTransaction, a.longest, bad) && a.longestWhat != nil {
-		f.fact("%s", text)
+		f.fact("longest %s", span(seconds(a.longest)))
 	}
 	if a.hidden > 0 {
 		f.unknown(`GRANT pg_monitor TO the role of DATABASE_URL`, "%d sessions of other roles are hidden from ours: their transactions are not known", a.hidden)
@@ -221,8 +224,8 @@ func (a *activity) judge(f *findings, service string) {
 		})
 	}
 
-	text = fmt.Sprintf("oldest transaction ID %s back", count(a.oldest))
-	bad = finding{text: text + " in " + clean(deref(a.oldestIn)), action: psql("SELECT datname, age(datfrozenxid), mxid_age(datminmxid) FROM pg_database ORDER BY 2 DESC"), runbooks: []string{rbDatabase}}
+	text = "XID age " + count(a.oldest)
+	bad = finding{text: "oldest transaction ID is " + count(a.oldest) + " back in " + clean(deref(a.oldestIn)), action: psql("SELECT datname, age(datfrozenxid), mxid_age(datminmxid) FROM pg_database ORDER BY 2 DESC"), runbooks: []string{rbDatabase}}
 	if !f.judge("wraparound_age", runbook.DBWraparound, a.oldest, bad) {
 		f.fact("%s", text)
 	}

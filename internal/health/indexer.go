@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/check"
+	"github.com/stellarescrow/escrowctl/internal/httpx"
 	"github.com/stellarescrow/escrowctl/internal/runbook"
 )
 
@@ -19,6 +19,9 @@ const platformLimit = 3 * time.Second
 // ledgerTime is how often a ledger of the Stellar network closes.
 const ledgerTime = 5 * time.Second
 
+// IndexerID is the ID of the check.
+const IndexerID = "indexer"
+
 // IndexerOptions say where the indexer and what it is compared with are.
 type IndexerOptions struct {
 	URL        string // of the indexer: /health and so on are below it
@@ -27,7 +30,7 @@ type IndexerOptions struct {
 	// database sees it; found is false if the table is empty. nil: no database.
 	EventAge func(ctx context.Context) (age time.Duration, found bool, err error)
 
-	Client Doer
+	Client *httpx.Client
 	Limits Limits
 	Limit  time.Duration // 0: 3 s
 	Now    func() time.Time
@@ -40,7 +43,7 @@ type IndexerOptions struct {
 // one is asked only where a source is not there.
 func Indexer(opt IndexerOptions) check.Probe {
 	x := indexer{opt}
-	return check.Probe{ID: "indexer", Limit: orLimit(opt.Limit), Run: x.run}
+	return check.Probe{ID: IndexerID, Limit: orLimit(opt.Limit), Run: x.run}
 }
 
 func orLimit(d time.Duration) time.Duration {
@@ -58,35 +61,18 @@ const (
 	rbNetwork   = "RB-007"
 )
 
-// answer is a reply or why there is none.
-type answer struct {
-	reply
-	err error
-}
-
-// ask fetches an address in the background. What it returns waits for the
-// answer, so that nothing is waited for that is not needed.
-func ask(ctx context.Context, client Doer, now func() time.Time, address string) func() answer {
-	done := make(chan answer, 1)
-	go func() {
-		r, err := fetch(ctx, client, now, address)
-		done <- answer{r, err}
-	}()
-	return sync.OnceValue(func() answer { return <-done })
-}
-
 func (x *indexer) run(ctx context.Context) check.Result {
 	ctx, cancel := withMargin(ctx)
 	defer cancel()
 	base := strings.TrimSuffix(x.URL, "/")
-	get := func(path string) func() answer { return ask(ctx, x.Client, x.Now, base+path) }
+	get := func(path string) func() answer { return ask(ctx, x.Client, base+path) }
 	health, ready, metrics := get("/health"), get("/health/ready"), get("/health/metrics")
 	var horizon func() answer
 	if x.HorizonURL != "" {
 		// Half of the time: what Horizon does not say the events may.
 		hctx, cancel := context.WithTimeout(ctx, orLimit(x.Limit)/2)
 		defer cancel()
-		horizon = ask(hctx, x.Client, x.Now, x.HorizonURL)
+		horizon = ask(hctx, x.Client, x.HorizonURL)
 	}
 	f := findings{limits: x.Limits}
 	h, ok := x.health(&f, health())
@@ -94,7 +80,7 @@ func (x *indexer) run(ctx context.Context) check.Result {
 		x.ready(&f, ready())
 		x.lag(ctx, &f, h, metrics, horizon)
 	}
-	return f.result("indexer")
+	return f.result(IndexerID)
 }
 
 // health judges the answer of /health. It is not ok if nothing further can be
@@ -239,7 +225,7 @@ func (x *indexer) ledgerLag(metrics answer, horizon func() answer) (lag time.Dur
 	}
 	behind := time.Duration(latest-last) * ledgerTime
 	if behind < -staleAnswer {
-		return 0, false, fmt.Errorf("the indexer is %d ledgers ahead of Horizon (%s): is horizon.url of the same network?", last-latest, shortURL(x.HorizonURL))
+		return 0, false, fmt.Errorf("the indexer is %d ledgers ahead of Horizon (%s): is horizon.url of the same network?", last-latest, x.HorizonURL)
 	}
 	return max(0, behind), true, nil
 }
@@ -300,8 +286,7 @@ func withMargin(ctx context.Context) (context.Context, context.CancelFunc) {
 // which can be read.
 func serviceFault(err error, action, rb string) finding {
 	x := finding{status: check.Unknown, text: err.Error(), action: action}
-	var f *fetchError
-	if errors.As(err, &f) && f.down {
+	if isDown(err) {
 		x.status, x.alert, x.runbooks = check.Critical, runbook.ServiceDown, []string{rb}
 	}
 	return x

@@ -17,6 +17,9 @@ type Memory interface {
 	Save(name string, v any) error
 }
 
+// RedisID is the ID of the check.
+const RedisID = "redis"
+
 // RedisOptions say how Redis is reached.
 type RedisOptions struct {
 	// Info returns the answer of the command INFO. Its error wraps ErrDown where
@@ -37,7 +40,7 @@ type RedisOptions struct {
 // writes.
 func Redis(opt RedisOptions) check.Probe {
 	x := redis{opt}
-	return check.Probe{ID: "redis", Limit: orLimit(opt.Limit), Run: x.run}
+	return check.Probe{ID: RedisID, Limit: orLimit(opt.Limit), Run: x.run}
 }
 
 type redis struct{ RedisOptions }
@@ -54,18 +57,18 @@ func (x *redis) run(ctx context.Context) check.Result {
 	text, err := x.Info(ctx)
 	if err != nil {
 		f.add(x.fault(ctx, err))
-		return f.result("redis")
+		return f.result(RedisID)
 	}
 	info, err := parseRedisInfo(text)
 	if err != nil {
 		f.unknown("docker compose logs --tail 50 "+x.Service, "the answer of INFO: %v", err)
-		return f.result("redis")
+		return f.result(RedisID)
 	}
 	f.fact("Redis %s", clean(info.version))
 	x.rate(&f, info)
 	x.space(&f, info)
 	x.persistence(&f, info)
-	return f.result("redis")
+	return f.result(RedisID)
 }
 
 // fault is the finding for a Redis that could not be looked into.
@@ -158,7 +161,7 @@ func (x *redis) rate(f *findings, info redisInfo) {
 		}
 	}
 	if lookups < minLookups {
-		f.fact("%d lookups, too few for a hit rate", lookups)
+		f.fact("%d lookups (too few to judge)", lookups)
 		return
 	}
 	rate := float64(hits) / float64(lookups)
@@ -196,10 +199,10 @@ func (x *redis) space(f *findings, info redisInfo) {
 	f.figure("memory", "bytes", float64(info.used))
 	f.figure("evicted_keys", "count", float64(info.evicted))
 	if info.maxMemory == 0 {
-		f.fact("%s of memory, no limit set", bytesText(float64(info.used)))
+		f.fact("%s used", bytesText(float64(info.used)))
 		return
 	}
-	text := fmt.Sprintf("%s of %s of memory", bytesText(float64(info.used)), bytesText(float64(info.maxMemory)))
+	text := fmt.Sprintf("%s of %s used", bytesText(float64(info.used)), bytesText(float64(info.maxMemory)))
 	if info.policy != "noeviction" {
 		f.fact("%s (%s)", text, clean(info.policy))
 		return

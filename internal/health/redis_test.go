@@ -69,9 +69,9 @@ func TestRedis(t *testing.T) {
 		}
 		return got
 	}
-	step("fresh", want{check.OK, "0 lookups, too few for a hit rate", "", ""})
+	step("fresh", want{check.OK, "0 lookups (too few to judge", "", ""})
 	lookups(t, r, 10, 20)
-	step("a few misses", want{check.OK, "30 lookups, too few", "", ""})
+	step("a few misses", want{check.OK, "30 lookups (too few", "", ""})
 	lookups(t, r, 650, 330)
 	got := step("warning", want{check.Warning, "hit rate 65.3 % since its start, warning from 70 %", "", "redis-cli"})
 	if rate := figure(t, got, "hit_rate"); rate < 0.65 || rate > 0.66 {
@@ -162,7 +162,7 @@ func TestRedisMemory(t *testing.T) {
 	want{check.OK, "(allkeys-lru)", "", ""}.check(t, look(t, Redis(redisAt(r.URL()))))
 	set("maxmemory", "100mb")
 	set("maxmemory-policy", "noeviction")
-	want{check.OK, "of 105 MB of memory", "", ""}.check(t, look(t, Redis(redisAt(r.URL()))))
+	want{check.OK, "of 105 MB used", "", ""}.check(t, look(t, Redis(redisAt(r.URL()))))
 }
 
 // TestRedisSaveFails makes Redis fail to save for real, as a full disk does.
