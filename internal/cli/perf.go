@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,21 +32,29 @@ type analyzeFlags struct {
 	top    int
 	since  string
 	failOn string
+	skip   []string
+
+	redisKeys bool
 }
 
 func (a *App) perfAnalyzeCommand() *cobra.Command {
 	var f analyzeFlags
 	cmd := &cobra.Command{
 		Use: "analyze", Short: "find slow queries, needless and missing indexes, bloat and more", Args: noArgs,
-		Long: "Reads the database's own statistics and says what is not as it should be, the\n" +
-			"gravest first, each with its figure and the next step. Every run keeps a\n" +
-			"snapshot, and the next one judges what happened since. Nothing is changed:\n" +
-			"every query is read only, with a time limit." +
+		Long: "Reads the statistics of database, API, containers and Redis, and says what is\n" +
+			"not as it should be, the gravest first, each with its next step. Every run\n" +
+			"keeps a snapshot, and the next one judges what happened since. Nothing is\n" +
+			"changed: every query is read only, with a time limit." +
 			exitStatus("0  nothing found", "1  warnings", "2  critical findings, or the analysis failed", "3  something could not be looked at, misuse or wrong configuration"),
 		Example: "  escrowctl perf analyze\n  escrowctl perf analyze --json\n  escrowctl perf analyze --since 7d --fail-on critical",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.failOn != "warning" && f.failOn != "critical" {
 				return &misuse{fmt.Sprintf("--fail-on %q: use warning or critical", f.failOn)}
+			}
+			for _, name := range f.skip {
+				if !slices.Contains(perfSourceNames(), name) {
+					return &misuse{fmt.Sprintf("--skip %q: there are %s", name, strings.Join(perfSourceNames(), ", "))}
+				}
 			}
 			d, err := a.open(changes)
 			if err != nil {
@@ -59,6 +69,9 @@ func (a *App) perfAnalyzeCommand() *cobra.Command {
 	flags.StringVar(&f.since, "since", "", "compare with a snapshot at least so `old` (7d), or with\none by its name, in place of the last")
 	flags.StringVar(&f.failOn, "fail-on", "warning", "exit 0 below this `severity`,\nwarning or critical")
 	completeWords(cmd, "fail-on", "warning", "critical")
+	flags.StringSliceVar(&f.skip, "skip", nil, "leave `sources` out: database, statements, api,\ncontainers, redis, disk")
+	completeWords(cmd, "skip", perfSourceNames()...)
+	flags.BoolVar(&f.redisKeys, "redis-keys", false, "also look for the biggest keys of Redis (scans it)")
 	return cmd
 }
 
@@ -81,11 +94,13 @@ func (a *App) analyze(ctx context.Context, d *deps, f analyzeFlags) (Outcome, er
 	if err != nil {
 		return Outcome{}, err
 	}
-	snap := perf.Collect(ctx, a.io.Now, d.collectors())
+	snap := perf.Collect(ctx, a.io.Now, (&perfSources{deps: d, skip: f.skip, redisKeys: f.redisKeys}).collectors())
 	if err := ctx.Err(); err != nil {
 		return Outcome{}, err
 	}
-	report := perf.Analyse(snap, before, perf.Options{Limits: d.perfLimits(), Top: f.top})
+	limits := perf.DefaultLimits()
+	limits.IndexerService = d.cfg.Perf.Indexer
+	report := perf.Analyse(snap, before, perf.Options{Limits: limits, Top: f.top})
 	report.TookSeconds = a.io.Now().Sub(start).Seconds()
 	d.scrubReport(report)
 	status := report.Status
@@ -150,11 +165,4 @@ func parseAge(text string) (time.Duration, error) {
 		err = fmt.Errorf("%s lies in the future", text)
 	}
 	return age, err
-}
-
-func (d *deps) perfLimits() perf.Limits { return perf.DefaultLimits() }
-
-// collectors are the sources that are read.
-func (d *deps) collectors() []perf.Collector {
-	return []perf.Collector{{Name: perf.SourceDatabase, Limit: time.Minute, Run: d.collectDatabase}}
 }

@@ -41,16 +41,23 @@ func (s *perfSession) JSON(ctx context.Context, query string, args ...any) ([]by
 	return doc, err
 }
 
-// collectDatabase reads the database; that it cannot be reached is one line.
-func (d *deps) collectDatabase(ctx context.Context, snap *perf.Snapshot) []perf.Source {
-	conn, target, err := d.perfConnect(ctx)
+// database reads the database; that it cannot be reached is one line.
+func (p *perfSources) database(ctx context.Context, snap *perf.Snapshot) []perf.Source {
+	d := p.deps
+	conn, target, inContainer, err := p.connect(ctx)
 	if err != nil {
 		source := perf.Source{Name: perf.SourceDatabase, State: perf.Failed, Reason: d.scrubber.Scrub(err.Error())}
 		source.Full = pgCode(err) == tooManyConnections
 		return []perf.Source{source}
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	return perf.CollectDatabase(ctx, snap, &perfSession{conn}, d.app.io.Now, target.Display(), localMemory(target))
+	memory := localMemory(target)
+	if inContainer {
+		memory = p.containerMemory(ctx, d.cfg.Dump.Service)
+	}
+	return perf.CollectDatabase(ctx, snap, &perfSession{conn}, perf.DatabaseOptions{
+		Address: target.Display(), Memory: memory, NoStatements: !p.wants(perf.SourceStatements), Now: d.app.io.Now,
+	})
 }
 
 const tooManyConnections = "53300"
@@ -63,58 +70,59 @@ func pgCode(err error) string {
 	return ""
 }
 
-// perfConnect opens the session. Connections that all are taken are tried for
+// connect opens the session. Connections that all are taken are tried for
 // again: somebody's may just be ending.
-func (d *deps) perfConnect(ctx context.Context) (*pgx.Conn, *postgres.Target, error) {
+func (p *perfSources) connect(ctx context.Context) (conn *pgx.Conn, target *postgres.Target, inContainer bool, err error) {
+	d := p.deps
 	if d.cfg.Database.URL.IsZero() {
-		return nil, nil, &misuse{"no database: set DATABASE_URL, or database.url in escrowctl.yaml"}
+		return nil, nil, false, &misuse{"no database: set DATABASE_URL, or database.url in escrowctl.yaml"}
 	}
 	plain, err := postgres.Parse(d.cfg.Database.URL.Reveal())
 	if err != nil {
-		return nil, nil, &misuse{fmt.Sprintf("database.url (%s): %v", d.cfg.Origin("database.url"), err)}
+		return nil, nil, false, &misuse{fmt.Sprintf("database.url (%s): %v", d.cfg.Origin("database.url"), err)}
 	}
 	const tries, pause = 4, 300 * time.Millisecond
 	for try := 1; ; try++ {
-		conn, target, err := d.perfConnectOnce(ctx, plain)
+		conn, target, inContainer, err = p.connectOnce(ctx, plain)
 		if err == nil {
-			return conn, target, limitSession(ctx, conn)
+			return conn, target, inContainer, limitSession(ctx, conn)
 		}
 		if pgCode(err) != tooManyConnections || try == tries {
-			return nil, nil, err
+			return nil, nil, false, err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, nil, context.Cause(ctx)
+			return nil, nil, false, context.Cause(ctx)
 		case <-time.After(pause):
 		}
 	}
 }
 
-// perfConnectOnce connects as the target stands, or else through the container.
+// connectOnce connects as the target stands, or else through the container.
 // Unlike reachable it keeps the first connection that it gets: there may be no
 // second.
-func (d *deps) perfConnectOnce(ctx context.Context, plain *postgres.Target) (*pgx.Conn, *postgres.Target, error) {
-	via := d.cfg.Dump.Via
+func (p *perfSources) connectOnce(ctx context.Context, plain *postgres.Target) (conn *pgx.Conn, target *postgres.Target, inContainer bool, err error) {
+	via := p.deps.cfg.Dump.Via
 	var direct error
 	if via != config.ViaContainer {
 		limited, cancel := context.WithTimeout(ctx, connectLimit)
 		defer cancel()
 		conn, err := postgres.Connect(limited, plain, perfApp)
 		if err == nil || via == config.ViaHost || pgCode(err) != "" {
-			return conn, plain, err // an answer of the server's is final
+			return conn, plain, false, err // an answer of the server's is final
 		}
 		direct = err
 	}
-	svc, err := d.service(ctx)
+	project, err := p.compose(ctx)
 	if err != nil {
 		if direct != nil {
 			err = fmt.Errorf("%w; and not through a container either: %w", direct, err)
 		}
-		return nil, nil, err
+		return nil, nil, false, err
 	}
-	target := plain.WithDial(svc.Dial)
-	conn, err := postgres.Connect(ctx, target, perfApp)
-	return conn, target, err
+	target = plain.WithDial(project.Service(p.deps.cfg.Dump.Service).Dial)
+	conn, err = postgres.Connect(ctx, target, perfApp)
+	return conn, target, true, err
 }
 
 // limitSession makes a session read only and impatient.

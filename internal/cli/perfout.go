@@ -102,6 +102,10 @@ func (a *App) showPerf(r *perf.Report) error {
 	p.findings()
 	p.queries()
 	p.tables()
+	p.endpoints()
+	p.containers()
+	p.redis()
+	p.disks()
 	p.tail()
 	_, err := io.WriteString(a.io.Out, p.b.String())
 	return err
@@ -271,6 +275,83 @@ func agoText(t *time.Time, now time.Time) string {
 		return "never"
 	}
 	return ui.Age(now.Sub(*t))
+}
+
+func (p *perfPage) endpoints() {
+	r := p.report
+	if len(r.Endpoints) > 0 {
+		t := ui.NewTable("URL", "P50", "P95", "P99", "DNS", "CONNECT", "TLS", "FAILED")
+		t.Right = map[int]bool{1: true, 2: true, 3: true, 4: true, 5: true, 6: true, 7: true}
+		for _, e := range r.Endpoints {
+			t.Row(e.URL, perfTime(e.TTFB.P50), perfTime(e.TTFB.P95), perfTime(e.TTFB.P99), perfTime(e.DNS.P95), perfTime(e.Connect.P95), perfTime(e.TLS.P95),
+				fmt.Sprintf("%d/%d", e.Failed+e.Errors, e.Requests))
+		}
+		p.table("time to first byte, measured from here (DNS, connect and TLS at p95)", t)
+	}
+	if m := r.API; m != nil {
+		p.wrap("", "  ", fmt.Sprintf("%s: average %s, p95 %s, %.1f requests/min, %.2f %% errors", m.URL, perfTime(m.AvgMS/1000), perfTime(m.P95MS/1000), m.RequestsPerMinute, 100*m.ErrorRate))
+	}
+}
+
+func (p *perfPage) containers() {
+	if len(p.report.Containers) == 0 {
+		return
+	}
+	t := ui.NewTable("CONTAINER", "CPU", "MEMORY", "LIMIT", "THROTTLED", "OOM", "RESTARTS")
+	t.Right = map[int]bool{1: true, 2: true, 3: true, 4: true, 6: true}
+	for _, c := range p.report.Containers {
+		limit, oom := "-", "no"
+		if c.LimitBytes > 0 {
+			limit = ui.Bytes(c.LimitBytes)
+		}
+		if c.OOMKilled {
+			oom = "KILLED"
+		}
+		t.Row(c.Name, fmt.Sprintf("%.1f%%", 100*c.CPUShare), ui.Bytes(c.MemoryBytes), limit, fmt.Sprintf("%.0f%%", 100*c.Throttled), oom, fmt.Sprint(c.Restarts))
+	}
+	p.table("containers", t)
+}
+
+func (p *perfPage) redis() {
+	r := p.report.Redis
+	if r == nil {
+		return
+	}
+	p.b.WriteString("\n" + p.io.Paint("bold", "redis") + "\n")
+	text := fmt.Sprintf("Redis %s, %s keys, %s in use", r.Version, ui.Count(r.Keys), ui.Bytes(r.UsedBytes))
+	if r.MaxBytes > 0 {
+		text += fmt.Sprintf(" of %s (%s)", ui.Bytes(r.MaxBytes), r.Policy)
+	}
+	switch {
+	case r.HitRate != nil:
+		text += fmt.Sprintf("; hit rate %.1f %% of %s lookups, %.1f %% in total", 100**r.HitRate, ui.Count(r.Lookups), 100**r.HitRateTotal)
+	case r.HitRateTotal != nil:
+		text += fmt.Sprintf("; no lookups since the last analysis, hit rate %.1f %% in total", 100**r.HitRateTotal)
+	default:
+		text += "; no lookups yet, so no hit rate"
+	}
+	p.wrap("", "  ", text+fmt.Sprintf("; %s evicted, fragmentation %.2f", ui.Count(r.EvictedSince), r.Fragmentation))
+	for _, s := range r.Slow[:min(3, len(r.Slow))] {
+		p.wrap("  slow: ", "    ", fmt.Sprintf("%s took %s at %s", s.Command, perfTime(s.Seconds), s.At.UTC().Format(time.RFC3339)))
+	}
+	for _, k := range r.Biggest {
+		p.wrap("  big: ", "    ", fmt.Sprintf("%s %s (%s)", ui.Bytes(k.Bytes), k.Name, k.Type))
+	}
+	if r.Scanned > 0 {
+		p.wrap("  ", "    ", ui.Count(r.Scanned)+" keys looked at")
+	}
+}
+
+func (p *perfPage) disks() {
+	if len(p.report.Disks) == 0 {
+		return
+	}
+	t := ui.NewTable("DISK", "SIZE", "FREE", "USED", "INODES", "HOLDS")
+	t.Right = map[int]bool{1: true, 2: true, 3: true, 4: true}
+	for _, d := range p.report.Disks {
+		t.Row(d.Path, ui.Bytes(int64(d.TotalBytes)), ui.Bytes(int64(d.FreeBytes)), fmt.Sprintf("%.0f%%", 100*d.Used), fmt.Sprintf("%.0f%%", 100*d.InodesUsed), d.For) //nolint:gosec // bytes of a disk
+	}
+	p.table("disks", t)
 }
 
 // tail is the server in one line, and what the analysis cost.

@@ -56,6 +56,7 @@ type Config struct {
 	State    State    `yaml:"state"`
 	Certs    Certs    `yaml:"certs"`
 	Redis    Redis    `yaml:"redis"`
+	Perf     Perf     `yaml:"perf"`
 	Grafana  Grafana  `yaml:"grafana"`
 	Horizon  Horizon  `yaml:"horizon"`
 	Indexer  Indexer  `yaml:"indexer"`
@@ -177,6 +178,15 @@ type Certs struct {
 	WarnDays     int           `yaml:"warn_days"`
 	CriticalDays int           `yaml:"critical_days"` // 0 of both: by the lifetime
 	Webhook      secret.Value  `yaml:"webhook"`       // empty: report.webhook
+}
+
+// Perf says what the performance analysis looks at.
+type Perf struct {
+	Sources  []string `yaml:"sources"`  // empty: all
+	URLs     []string `yaml:"urls"`     // to measure; empty: /health of report.api_base_url
+	Requests int      `yaml:"requests"` // to each of them
+	Disks    []string `yaml:"disks"`    // besides those of the platform's own directories
+	Indexer  string   `yaml:"indexer"`  // compose service whose memory the runbook limits
 }
 
 // Redis is the platform's cache.

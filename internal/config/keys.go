@@ -114,5 +114,17 @@ func keys() []*key {
 	table = append(table, shiftKeys()...)
 	table = append(table, drTestKeys()...)
 	table = append(table, retained("backup.retention", runbook.RetentionDays, func(c *Config) *Retention { return &c.Backup.Retention }, "RETENTION_DAYS")...)
+	table = append(table, perfKeys()...)
 	return append(table, retained("backup.bucket_retention", 0, func(c *Config) *Retention { return &c.Backup.BucketRetention })...)
+}
+
+// perfKeys are those of the performance analysis.
+func perfKeys() []*key {
+	return []*key{
+		{name: "perf.sources", emptyOK: true, access: list(func(c *Config) *[]string { return &c.Perf.Sources }, oneOf("database", "statements", "api", "containers", "redis", "disk"))},
+		{name: "perf.urls", emptyOK: true, access: list(func(c *Config) *[]string { return &c.Perf.URLs }, httpURL)},
+		{name: "perf.requests", def: "20", access: whole(func(c *Config) *int { return &c.Perf.Requests }, 1, 1000)},
+		{name: "perf.disks", emptyOK: true, access: paths(func(c *Config) *[]string { return &c.Perf.Disks })},
+		{name: "perf.indexer", def: "indexer", access: text(func(c *Config) *string { return &c.Perf.Indexer }, serviceName)},
+	}
 }

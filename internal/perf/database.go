@@ -6,12 +6,21 @@ import (
 	"time"
 )
 
+// DatabaseOptions say what is known of the database beforehand.
+type DatabaseOptions struct {
+	Address      string // without secrets
+	Memory       int64  // of the server's machine, in bytes; 0: not known
+	NoStatements bool   // leave pg_stat_statements alone
+	Now          func() time.Time
+}
+
 // CollectDatabase reads the database into snap: what fails of it is told, and
 // the rest goes on.
-func CollectDatabase(ctx context.Context, snap *Snapshot, q Querier, now func() time.Time, address string, memory int64) []Source {
+func CollectDatabase(ctx context.Context, snap *Snapshot, q Querier, opt DatabaseOptions) []Source {
+	now := opt.Now
 	start := now()
 	m := &meter{q: q, now: now}
-	db := &Database{Address: address, MemoryBytes: memory}
+	db := &Database{Address: opt.Address, MemoryBytes: opt.Memory}
 	source := Source{Name: SourceDatabase, State: Read}
 	if err := m.server(ctx, db); err != nil {
 		source.State, source.Reason = Failed, err.Error()
@@ -24,7 +33,10 @@ func CollectDatabase(ctx context.Context, snap *Snapshot, q Querier, now func() 
 			missing = append(missing, err)
 		}
 	}
-	statements := m.statements(ctx, db)
+	statements := Source{Name: SourceStatements, State: Skipped}
+	if !opt.NoStatements {
+		statements = m.statements(ctx, db)
+	}
 	estimateBloat(db)
 	db.Cost = m.cost
 	switch {

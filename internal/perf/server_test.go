@@ -95,7 +95,7 @@ func flush(t *testing.T, conn *pgx.Conn) {
 func look(t *testing.T, conn *pgx.Conn, memory int64) *Snapshot {
 	t.Helper()
 	snap := Collect(t.Context(), time.Now, []Collector{{Name: SourceDatabase, Run: func(ctx context.Context, into *Snapshot) []Source {
-		return CollectDatabase(ctx, into, &session{conn}, time.Now, "127.0.0.1/test", memory)
+		return CollectDatabase(ctx, into, &session{conn}, DatabaseOptions{Address: "127.0.0.1/test", Memory: memory, Now: time.Now})
 	}}})
 	for _, s := range snap.Sources {
 		t.Logf("source %+v", s)
