@@ -31,6 +31,9 @@ type Options struct {
 	// says why.
 	Files    Files
 	FilesWhy string
+	// FilesMust says that certbot's files are where the host's certificate is
+	// renewed: that they cannot be read, or lack it, is then a warning.
+	FilesMust bool
 	// HTTP asks the CA for renewal information and revocation; nil asks neither.
 	HTTP *http.Client
 	Docs Documents // history and cache; nil: none
@@ -72,14 +75,23 @@ func (r *Report) look(ctx context.Context, o Options) {
 	r.reached(probeErr)
 	switch {
 	case o.Files == nil && o.FilesWhy != "":
-		r.note("certbot's files were not looked at: %s", o.FilesWhy)
+		r.noFiles(o, "see certs.via and certs.service", "certbot's files were not looked at: %s", o.FilesWhy)
 	case filesErr != nil:
-		r.note("certbot's files could not be read: %v", filesErr)
+		r.noFiles(o, "run it as one who may read them, or see certs.dir", "certbot's files could not be read: %v", filesErr)
 	case o.Files != nil:
 		if r.Disk = lineageFor(lineages, o.Host); r.Disk == nil {
-			r.note("certbot has no certificate for %s (it has: %s)", o.Host, lineageNames(lineages))
+			r.noFiles(o, "issue it there with certbot certonly, or it will not be renewed", "certbot has no certificate for %s (it has: %s)", o.Host, lineageNames(lineages))
 		}
 	}
+}
+
+// noFiles is what could not be seen on the disk.
+func (r *Report) noFiles(o Options, action, format string, args ...any) {
+	if !o.FilesMust {
+		r.note(format, args...)
+		return
+	}
+	r.fault(CodeNoFiles, check.Warning, action, format, args...)
 }
 
 func lineageNames(all []*Lineage) string {

@@ -1,11 +1,13 @@
 package certs
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -98,6 +100,22 @@ func TestCheckRenewedNotReloaded(t *testing.T) {
 	// Served and newer than the disk: something else ends TLS.
 	addVersion(t, dir, 1, old, p.middle)
 	expect(t, Check(t.Context(), o), VerdictNotDue, check.Warning, "another certificate than the one on the disk, and not an older one")
+}
+
+// TestCheckFilesMust: what is not seen on the disk where renewal happens is no
+// OK.
+func TestCheckFilesMust(t *testing.T) {
+	t.Parallel()
+	p := newPKI(t)
+	o := checking(p, serve(t, nil, p.leaf(t, spec{}), p.middle))
+	o.FilesWhy = "no Docker engine"
+	expect(t, Check(t.Context(), o), VerdictNotDue, check.OK, "were not looked at: no Docker engine")
+	o.FilesMust = true
+	expect(t, Check(t.Context(), o), VerdictNotDue, check.Warning, "were not looked at: no Docker engine", "certs.via")
+	o.Files = HostFiles(t.TempDir())
+	expect(t, Check(t.Context(), o), VerdictNotDue, check.Warning, "certbot has no certificate for escrow.test (it has: none)")
+	o.Files = TarFiles{Dir: "/x", Open: func(context.Context, string) (io.ReadCloser, error) { return nil, errors.New("the engine hangs") }}
+	expect(t, Check(t.Context(), o), VerdictNotDue, check.Warning, "could not be read: the engine hangs")
 }
 
 func TestCheckAddresses(t *testing.T) {

@@ -48,6 +48,7 @@ const (
 	CodeKeyPermissions = "key_permissions"
 	CodeBrokenLink     = "broken_link"
 	CodeNoRenewalConf  = "no_renewal_config"
+	CodeNoFiles        = "no_files"
 )
 
 // minRSABits is the CA/Browser Forum's minimum; P-256 is that for curves.

@@ -182,6 +182,10 @@ func (o RenewOptions) certbot(ctx context.Context, r *Renewal, before []*Lineage
 	}
 	lerr := o.spread(ctx, r, own, ownChanged)
 	switch {
+	case lerr == nil && r.Proven && r.Reason.Kind == ReasonLocked:
+		return nil // the other certbot has renewed it
+	case lerr == nil && r.Reason.Kind == ReasonLocked:
+		return &check.Error{Status: check.Warning, Err: err}
 	case lerr == nil:
 		return err
 	case err == nil:

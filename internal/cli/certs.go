@@ -130,7 +130,7 @@ func (d *deps) certTargets(ctx context.Context, args []string, f certFlags) ([]c
 		}
 		own := o.Host == d.cfg.Certs.Domain
 		if !own {
-			o.Files, o.FilesWhy = nil, ""
+			o.Files, o.FilesWhy, o.FilesMust = nil, "", false
 		}
 		addresses := f.addresses
 		if len(addresses) == 0 && own {
@@ -158,7 +158,7 @@ func (d *deps) certOptions(ctx context.Context, f certFlags) (certs.Options, err
 	if !f.offline {
 		o.HTTP = webClient(o.Roots)
 	}
-	o.Files, o.FilesWhy = d.certFiles(ctx)
+	o.Files, o.FilesWhy, o.FilesMust = d.certFiles(ctx)
 	return o, nil
 }
 
@@ -190,23 +190,25 @@ func webClient(roots *x509.CertPool) *http.Client {
 	}}
 }
 
-// certFiles is where certbot's files are read, or why they are not.
-func (d *deps) certFiles(ctx context.Context) (certs.Files, string) {
+// certFiles is where certbot's files are read, or why they are not, and whether
+// that is where the certificate must be renewed: by choice, or as there is a
+// certbot service.
+func (d *deps) certFiles(ctx context.Context) (files certs.Files, why string, must bool) {
 	c := d.cfg.Certs
 	if c.Via != config.ViaHost {
 		svc, err := d.serviceNamed(ctx, c.Service)
 		if err == nil {
-			return certs.TarFiles{Dir: c.Dir, Open: svc.Archive}, ""
+			return certs.TarFiles{Dir: c.Dir, Open: svc.Archive}, "", true
 		}
 		if c.Via == config.ViaContainer {
-			return nil, err.Error()
+			return nil, err.Error(), true
 		}
 		d.app.io.Debug("certbot's service is not used: %v", err)
 	}
 	if _, err := os.Stat(c.Dir); err != nil {
-		return nil, fmt.Sprintf("neither a container of service %s nor %s on this host", c.Service, c.Dir)
+		return nil, fmt.Sprintf("neither a container of service %s nor %s on this host", c.Service, c.Dir), c.Via == config.ViaHost
 	}
-	return certs.HostFiles(c.Dir), ""
+	return certs.HostFiles(c.Dir), "", c.Via == config.ViaHost
 }
 
 // alertTo sends the messages for people to another webhook than the general one,

@@ -63,7 +63,7 @@ func certsInvocation(t *testing.T, left time.Duration, env ...string) *invocatio
 	end := testNow().Add(left)
 	addr := tlsServer(t, end.Add(-90*certDay), end)
 	inv.environ = append(inv.environ, append([]string{
-		"CERT_DOMAIN=escrow.test", "ESCROWCTL_CERTS_ADDRESS=" + addr, "ESCROWCTL_CERTS_CA=ca.pem", "ESCROWCTL_CERTS_VIA=host", "ESCROWCTL_CERTS_DIR=none",
+		"CERT_DOMAIN=escrow.test", "ESCROWCTL_CERTS_ADDRESS=" + addr, "ESCROWCTL_CERTS_CA=ca.pem", "DOCKER_HOST=unix:///no/such.sock", "ESCROWCTL_CERTS_DIR=none",
 	}, env...)...)
 	return inv
 }
