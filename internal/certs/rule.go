@@ -64,6 +64,9 @@ func NewRule(notBefore, notAfter, expiry time.Time, window *Window, over Overrid
 		if latest := expiry.Add(-r.DueSpan / 2); base.After(latest) {
 			base = latest
 		}
+		if r.Due.After(base) {
+			r.Due = base
+		}
 	}
 	span := min(r.DueSpan, expiry.Sub(base))
 	r.Warn = base.Add(min(missedAttempts*runbook.CertRenewEvery, span/3))

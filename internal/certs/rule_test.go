@@ -112,6 +112,20 @@ func TestFailingRenewal(t *testing.T) {
 	}
 }
 
+// TestWindowTooLate: no suggestion of the CA's can put the alarm off for ever.
+func TestWindowTooLate(t *testing.T) {
+	end := at().Add(90 * day)
+	for _, late := range []time.Duration{-10 * day, -day, day, 400 * day} {
+		r := NewRule(at(), end, end, &Window{Start: end.Add(late - day), End: end.Add(late)}, Overrides{})
+		if _, status := r.Stage(end.Add(-10*day), 0); status < check.Warning {
+			t.Errorf("with 10 days left and a window that ends %s after the end: %s: %s", late, status, r)
+		}
+		if stage, status := r.Stage(end.Add(-5*day), 0); status != check.Critical || stage != Failing {
+			t.Errorf("with 5 days left and a window that ends %s after the end: %s: %s", late, status, r)
+		}
+	}
+}
+
 // TestHardThirtyDays shows what the rule replaces: it would alarm in half of a
 // 45-day certificate's normal cycle.
 func TestHardThirtyDays(t *testing.T) {
