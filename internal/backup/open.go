@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"filippo.io/age"
+	"github.com/stellarescrow/escrowctl/internal/schema"
 	"github.com/stellarescrow/escrowctl/internal/sqldump"
 	"github.com/stellarescrow/escrowctl/internal/store"
 )
@@ -33,7 +34,9 @@ type Opened struct {
 var ErrEncrypted = errors.New("the backup is encrypted: name an identity (backup.identity_file or --identity)")
 
 // IsDamage tells a fault of the backup from one of the way to it.
-func IsDamage(err error) bool { return isDamage(err) || errors.Is(err, ErrBadManifest) }
+func IsDamage(err error) bool {
+	return isDamage(err) || errors.Is(err, ErrBadManifest) || errors.Is(err, schema.ErrBadSchema)
+}
 
 // Open finds out what a backup is. A manifest that is not the file's is
 // ErrBadManifest; a file that is no dump is sqldump.ErrNotDump.

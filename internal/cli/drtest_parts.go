@@ -34,6 +34,9 @@ type engine struct {
 // engine chooses: docker where a daemon answers, else the host's own
 // PostgreSQL.
 func (d *deps) engine(ctx context.Context, name string) (*engine, error) {
+	if d.app.servers != nil {
+		return &engine{d.app.servers, func() {}}, nil
+	}
 	if name == config.EngineLocal {
 		return d.localEngine()
 	}
@@ -170,6 +173,11 @@ func (s *subject) open(ctx context.Context) (*drtest.Backup, error) {
 	}
 	if err != nil {
 		return b, err
+	}
+	if o.Manifest != nil {
+		if b.Schema, err = o.Manifest.SourceSchema(s.ids); err != nil {
+			return b, err
+		}
 	}
 	b.Source = func(ctx context.Context) (drtest.Source, error) {
 		src, err := o.Source(ctx, &backup.Meter{Bytes: &s.fetched, Waiting: &s.waited, Now: s.app.io.Now})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/stellarescrow/escrowctl/internal/cronhost"
+	"github.com/stellarescrow/escrowctl/internal/drtest"
 	"github.com/stellarescrow/escrowctl/internal/ui"
 )
 
@@ -22,6 +23,8 @@ type App struct {
 	flags   globalFlags
 	logged  bool // stderr holds the log of a run
 	cron    cronhost.Host
+	// servers, if not nil, is what dr-test starts servers with.
+	servers drtest.Engine
 }
 
 type globalFlags struct {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stellarescrow/escrowctl/internal/check"
 	"github.com/stellarescrow/escrowctl/internal/pgengine"
+	"github.com/stellarescrow/escrowctl/internal/schema"
 	"github.com/stellarescrow/escrowctl/internal/sqldump"
 )
 
@@ -61,6 +62,8 @@ type Backup struct {
 	Lacks    []string  // files that belong to it and are missing
 	// Index is what an indexed backup is compared with; nil for a plain one.
 	Index *sqldump.Index
+	// Schema is that of the database when it was dumped; nil if nothing says.
+	Schema *schema.Schema
 	// Source opens the dump for loading.
 	Source func(ctx context.Context) (Source, error)
 	// Damage tells a fault of the backup from one of the way to it.
@@ -147,7 +150,7 @@ type Report struct {
 // errLimit is the cause of a context whose time is up.
 var errLimit = errors.New("the time limit is reached")
 
-// The IDs of the checks; those of the schema are in verify.go.
+// The IDs of the checks; those of the schema are in schema.go.
 const (
 	idRestore    = "restore"
 	Integrity    = "integrity" // of the file

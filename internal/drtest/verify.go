@@ -33,10 +33,16 @@ func (r *run) verify(ctx context.Context, b *Backup) error {
 	}
 	r.countConfigured(ctx, conn, tables)
 	r.compareRows(b)
+	if err := r.definitions(ctx, conn, b.Schema); err != nil {
+		return err
+	}
 	r.assertions(ctx, conn)
 	r.age(b)
 	r.newest(ctx, conn, tables)
 	r.rto()
+	if b.Index != nil && b.Schema == nil {
+		r.rep.Notes = append(r.rep.Notes, "its manifest records no schema: definitions are compared with nothing")
+	}
 	if b.Index == nil && b.Kind != "unfinished" {
 		r.rep.Notes = append(r.rep.Notes, "it has no manifest: rows are compared with what the file holds, and its schema with nothing")
 	}

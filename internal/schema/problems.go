@@ -15,6 +15,8 @@ type Problem struct {
 	Kind   ProblemKind `json:"kind"`
 	Object string      `json:"object"` // "index public.trades_status"
 	Detail string      `json:"detail"`
+	// Fails: an INSERT will, as the column must be unique. Of a sequence.
+	Fails bool `json:"fails,omitempty"`
 }
 
 // ProblemKind says which of the checks found a problem.
@@ -42,7 +44,8 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 
 
 // fedSQL lists the sequences that feed a column: those that it owns, by serial
 // or identity, and those that its default asks.
-const fedSQL = `SELECT format('%I.%I', sn.nspname, sc.relname), format('%I.%I', tn.nspname, tc.relname), format('%I', a.attname), s.seqincrement::text
+const fedSQL = `SELECT format('%I.%I', sn.nspname, sc.relname), format('%I.%I', tn.nspname, tc.relname), format('%I', a.attname), s.seqincrement::text,
+  EXISTS (SELECT FROM pg_index i WHERE i.indrelid = f.rel AND i.indisunique AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = f.num)
 FROM (
   SELECT objid AS seq, refobjid AS rel, refobjsubid AS num FROM pg_depend WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND deptype IN ('a', 'i') AND refobjsubid > 0
   UNION SELECT d.refobjid, ad.adrelid, ad.adnum FROM pg_depend d JOIN pg_attrdef ad ON d.classid = 'pg_attrdef'::regclass AND ad.oid = d.objid 
@@ -56,6 +59,28 @@ WHERE NOT s.seqcycle AND coalesce(nullif(t.typbasetype, 0), t.oid) IN ('int2'::r
 ORDER BY 1, 2, 3;
 `
 
+// AsBefore says whether a problem is none of the copy's: its source had it.
+func (p Problem) AsBefore(source *Schema) bool {
+	if source == nil {
+		return false
+	}
+	object, _, _ := strings.Cut(p.Object, " of ")
+	for _, o := range source.Objects {
+		if o.ID() != object {
+			continue
+		}
+		switch p.Kind {
+		case InvalidIndex:
+			return o.Fields["valid"] == "no"
+		case UnvalidatedConstraint:
+			return strings.HasSuffix(o.Fields["definition"], " NOT VALID")
+		case Unpopulated:
+			return o.Fields["populated"] == "no"
+		}
+	}
+	return false
+}
+
 // Problems looks for what is there but does not work: indexes that are not
 // valid, constraints that are not validated, sequences that would give out
 // values which their columns have already, and materialized views that hold
@@ -64,7 +89,7 @@ ORDER BY 1, 2, 3;
 func Problems(ctx context.Context, conn *pgconn.PgConn) ([]Problem, error) {
 	var found []Problem
 	err := eachRow(ctx, conn, begin+settings+stateSQL+"COMMIT", func(row [][]byte) error {
-		found = append(found, Problem{ProblemKind(row[0]), strings.TrimSpace(string(row[1]) + " " + string(row[2])), string(row[3])})
+		found = append(found, Problem{Kind: ProblemKind(row[0]), Object: strings.TrimSpace(string(row[1]) + " " + string(row[2])), Detail: string(row[3])})
 		return nil
 	})
 	if err != nil {
@@ -81,12 +106,13 @@ func Problems(ctx context.Context, conn *pgconn.PgConn) ([]Problem, error) {
 type fed struct {
 	sequence, table, column string
 	increment               int64
+	unique                  bool
 }
 
 func sequencesBehind(ctx context.Context, conn *pgconn.PgConn) ([]Problem, error) {
 	var all []fed
 	err := eachRow(ctx, conn, begin+settings+fedSQL+"COMMIT", func(row [][]byte) error {
-		f := fed{sequence: string(row[0]), table: string(row[1]), column: string(row[2])}
+		f := fed{sequence: string(row[0]), table: string(row[1]), column: string(row[2]), unique: string(row[4]) == "t"}
 		_, err := fmt.Sscan(string(row[3]), &f.increment)
 		all = append(all, f)
 		return err
@@ -120,7 +146,8 @@ func sequencesBehind(ctx context.Context, conn *pgconn.PgConn) ([]Problem, error
 			word, order = "smallest", -order
 		}
 		if order <= 0 {
-			found = append(found, Problem{SequenceBehind, "sequence " + f.sequence, fmt.Sprintf("its next value is %s, but the %s %s.%s is %s", row[0], word, f.table, f.column, row[1])})
+			found = append(found, Problem{Kind: SequenceBehind, Object: "sequence " + f.sequence, Fails: f.unique,
+				Detail: fmt.Sprintf("its next value is %s, but the %s %s.%s is %s", row[0], word, f.table, f.column, row[1])})
 		}
 		return nil
 	})

@@ -206,33 +206,59 @@ func Decompress(r *bufio.Reader, c Codec) (io.ReadCloser, error) {
 	case None:
 		return io.NopCloser(r), nil
 	case Gzip:
-		gz, err := gzip.NewReader(r)
+		src := &watchedReader{r: r}
+		// The decoder is fast on a *bufio.Reader only.
+		gz, err := gzip.NewReader(bufio.NewReaderSize(src, 64<<10))
 		if err != nil {
-			return nil, damaged(err)
+			return nil, src.explain(err)
 		}
-		return &damageReader{ReadCloser: gz}, nil
+		return &damageReader{gz, src}, nil
 	case Zstd:
-		zst, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1))
+		src := &watchedReader{r: r}
+		zst, err := zstd.NewReader(src, zstd.WithDecoderConcurrency(1))
 		if err != nil {
-			return nil, damaged(err)
+			return nil, src.explain(err)
 		}
-		return &damageReader{ReadCloser: zst.IOReadCloser()}, nil
+		return &damageReader{zst.IOReadCloser(), src}, nil
 	}
 	return nil, fmt.Errorf("no decoder for compression %q", c)
 }
 
-// damageReader names a decompression error as what it is.
-type damageReader struct{ io.ReadCloser }
+// watchedReader remembers whether what is read could not be.
+type watchedReader struct {
+	r   io.Reader
+	err error
+}
+
+func (w *watchedReader) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		w.err = err
+	}
+	return n, err
+}
+
+// explain names a decompression error as what it is: damage, unless the way to
+// the file failed. Not all that the decoders return can be told by its type.
+func (w *watchedReader) explain(err error) error {
+	switch {
+	case w.err != nil:
+		return err
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: compressed data end too early", ErrTruncated)
+	}
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
+}
+
+type damageReader struct {
+	io.ReadCloser
+	src *watchedReader
+}
 
 func (d *damageReader) Read(p []byte) (int, error) {
 	n, err := d.ReadCloser.Read(p)
-	switch {
-	case err == nil || errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+	if err == nil || errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return n, err
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return n, fmt.Errorf("%w: compressed data end too early", ErrTruncated)
-	case errors.Is(err, gzip.ErrChecksum), errors.Is(err, gzip.ErrHeader), errors.Is(err, zstd.ErrCRCMismatch), errors.Is(err, zstd.ErrMagicMismatch):
-		return n, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	return n, err
+	return n, d.src.explain(err)
 }
