@@ -23,6 +23,13 @@ func shiftProbes() []shiftProbe {
 		{id: health.APIID, build: (*deps).apiProbe, off: func(d *deps) string { return offKey(d.cfg.API.URL, "api.url") }},
 		{id: health.DatabaseID, build: (*deps).databaseProbe},
 		{id: health.RedisID, build: (*deps).redisProbe},
+		{id: health.BackupID, build: (*deps).backupProbe},
+		{id: health.DRTestID, build: (*deps).drTestProbe},
+		{id: health.ScheduleID, build: (*deps).scheduleProbe},
+		{id: health.DiskID, build: (*deps).diskProbe},
+		{id: health.CertsID, build: (*deps).certsProbe, off: func(d *deps) string { return offKey(d.cfg.Certs.Domain, "certs.domain") }},
+		{id: health.SecretsID, build: (*deps).secretsProbe},
+		{id: health.ClockID, build: (*deps).clockProbe},
 		{id: health.GrafanaID, build: (*deps).grafanaProbe, off: func(d *deps) string { return offKey(d.cfg.Grafana.URL, "grafana.url") }},
 	}
 }

@@ -1,0 +1,350 @@
+package cli
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stellarescrow/escrowctl/internal/backup"
+	"github.com/stellarescrow/escrowctl/internal/certs"
+	"github.com/stellarescrow/escrowctl/internal/check"
+	"github.com/stellarescrow/escrowctl/internal/compose"
+	"github.com/stellarescrow/escrowctl/internal/health"
+	"github.com/stellarescrow/escrowctl/internal/hostdisk"
+	"github.com/stellarescrow/escrowctl/internal/httpx"
+	"github.com/stellarescrow/escrowctl/internal/runbook"
+	"github.com/stellarescrow/escrowctl/internal/schedule"
+	"github.com/stellarescrow/escrowctl/internal/state"
+	"github.com/stellarescrow/escrowctl/internal/store"
+)
+
+// jobRuns are the recorded runs of a job, for checks.
+func (d *deps) jobRuns(job string) health.Runs {
+	return func(limit int) ([]health.JobRun, error) {
+		records, err := d.state.Runs(job, limit)
+		if err != nil {
+			return nil, err
+		}
+		runs := make([]health.JobRun, 0, len(records))
+		for _, r := range records {
+			runs = append(runs, health.JobRun{Start: r.StartedAt, End: r.EndedAt, Outcome: string(r.Outcome), Error: r.Error, Figures: r.Figures})
+		}
+		return runs, nil
+	}
+}
+
+func (d *deps) backupProbe() check.Probe {
+	opt := health.BackupOptions{
+		Runs: d.jobRuns(backupJob), ShrinkRatio: d.cfg.Backup.ShrinkWarnRatio, Limit: d.cfg.ShiftCheck.Timeout, Now: d.app.io.Now,
+		Verified: func() ([]health.VerifiedBackup, error) {
+			all, err := d.verifications()
+			var out []health.VerifiedBackup
+			for name, v := range all {
+				out = append(out, health.VerifiedBackup{Name: name, At: v.At, Failed: v.Verdict == backup.Fail})
+			}
+			return out, err
+		},
+		Log: backupLog,
+	}
+	if h, err := d.held(); err == nil && len(h.Losses) == 0 {
+		opt.Accepted = h.Since // backup ack leaves this
+	}
+	if d.cfg.S3.Bucket != "" {
+		opt.Places = append(opt.Places, health.BackupPlace{Name: "the bucket", Remedy: "escrowctl backup upload", List: func(ctx context.Context) ([]health.BackupCopy, error) {
+			st, err := d.remote(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return d.newestCopies(ctx, st)
+		}})
+	}
+	opt.Places = append(opt.Places, health.BackupPlace{Name: "the directory", Remedy: "escrowctl backup", List: func(ctx context.Context) ([]health.BackupCopy, error) {
+		return d.newestCopies(ctx, d.local())
+	}})
+	return health.Backup(opt)
+}
+
+// copiesLookedAt bounds how many backups a check looks at in each place: the
+// manifest of each is a request.
+const copiesLookedAt = 24
+
+func (d *deps) newestCopies(ctx context.Context, r store.Reader) ([]health.BackupCopy, error) {
+	copies, err := backup.Copies(ctx, newestReader{r, d.naming()}, d.naming())
+	if err != nil {
+		return nil, err
+	}
+	out := make([]health.BackupCopy, 0, len(copies))
+	for _, c := range copies {
+		b := health.BackupCopy{Name: c.Name, Time: c.Time, Size: c.Size, Good: c.Good(), Plain: c.Kind == backup.Plain, Problem: c.Problem}
+		if c.Kind == backup.Unfinished {
+			b.Problem = "unfinished: it has no manifest"
+		}
+		out = append(out, b)
+	}
+	return out, nil
+}
+
+// newestReader shows the newest backups of a store only.
+type newestReader struct {
+	store.Reader
+	naming backup.Naming
+}
+
+// List lists the newest dumps and their manifests.
+func (r newestReader) List(ctx context.Context) ([]store.Object, error) {
+	all, err := r.Reader.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var times []time.Time
+	for _, o := range all {
+		if f, ok := r.naming.Parse(o.Name); ok {
+			times = append(times, f.Time)
+		}
+	}
+	if len(times) <= copiesLookedAt {
+		return all, nil
+	}
+	slices.SortFunc(times, time.Time.Compare)
+	oldest := times[len(times)-copiesLookedAt]
+	return slices.DeleteFunc(slices.Clone(all), func(o store.Object) bool {
+		f, ok := r.naming.Parse(strings.TrimSuffix(o.Name, backup.ManifestName("")))
+		return !ok || f.Time.Before(oldest)
+	}), nil
+}
+
+const (
+	logLines   = 5
+	logTailMax = 8 << 10 // bytes
+)
+
+// backupLog reads the end of the runbook's log of the backup.
+func backupLog() (health.LogTail, error) {
+	path := ""
+	for _, t := range runbook.Schedule() {
+		if t.Name == backupJob {
+			path = t.Log
+		}
+	}
+	return readTail(path)
+}
+
+// readTail reads the last lines of a log; none if there is no such file.
+func readTail(path string) (health.LogTail, error) {
+	t := health.LogTail{Path: path}
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return t, fmt.Errorf("there is no %s", path)
+	}
+	if err != nil {
+		return t, err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return t, err
+	}
+	if !info.Mode().IsRegular() {
+		return t, fmt.Errorf("%s is no regular file", path)
+	}
+	t.Changed = info.ModTime()
+	from := max(0, info.Size()-logTailMax)
+	body, err := io.ReadAll(io.NewSectionReader(f, from, logTailMax))
+	if err != nil {
+		return t, err
+	}
+	if from > 0 { // the first line is not whole
+		_, body, _ = bytes.Cut(body, []byte{'\n'})
+	}
+	for line := range bytes.Lines(body) {
+		if line = bytes.TrimSpace(line); len(line) > 0 {
+			t.Lines = append(t.Lines, strings.ToValidUTF8(string(line), "?"))
+		}
+	}
+	t.Lines = t.Lines[max(0, len(t.Lines)-logLines):]
+	return t, nil
+}
+
+func (d *deps) drTestProbe() check.Probe {
+	return health.DRTest(health.DRTestOptions{Runs: d.jobRuns("dr-test"), Limit: d.cfg.ShiftCheck.Timeout, Now: d.app.io.Now})
+}
+
+func (d *deps) scheduleProbe() check.Probe {
+	return health.Schedule(health.ScheduleOptions{
+		Inspect: func(ctx context.Context) (schedule.Inspection, error) {
+			v, err := d.inspectCron(ctx)
+			if err != nil {
+				return schedule.Inspection{}, err
+			}
+			return v.Inspection, v.unread
+		},
+		Daemon: d.app.cron.Daemon,
+		Runs:   func(j schedule.Job) ([]schedule.Run, error) { return d.scheduledRuns(j, 50) },
+		Installed: func(job string) time.Time {
+			var doc cronInstalled
+			if _, err := d.state.Load(cronDoc, &doc); err != nil {
+				return time.Time{} // then what is due counts from the beginning
+			}
+			return doc.Jobs[job]
+		},
+		Limit: d.cfg.ShiftCheck.Timeout, Now: d.app.io.Now,
+	})
+}
+
+// rotatedDoc holds the last rotation of each secret by its name.
+const rotatedDoc = "rotated"
+
+func (d *deps) secretsProbe() check.Probe {
+	return health.Secrets(health.SecretsOptions{
+		Rotated: func() (map[string]time.Time, error) {
+			var doc map[string]struct {
+				At time.Time `json:"at"`
+			}
+			_, err := d.state.Load(rotatedDoc, &doc)
+			out := map[string]time.Time{}
+			for name, r := range doc {
+				out[name] = r.At
+			}
+			return out, err
+		},
+		Command: func(string) string { return "escrowctl runbook secrets" },
+		Limit:   d.cfg.ShiftCheck.Timeout, Now: d.app.io.Now,
+	})
+}
+
+func (d *deps) diskProbe() check.Probe {
+	opt := health.DiskOptions{
+		Mounts: hostdisk.Mounts,
+		Usage: func(path string) (health.Usage, error) {
+			u, err := hostdisk.Read(path)
+			return health.Usage(u), err
+		},
+		Memory: d.state, Limit: d.cfg.ShiftCheck.Timeout, Now: d.app.io.Now,
+	}
+	engine, err := compose.OpenDisks(d.cfg.Compose.DockerHost)
+	local := err == nil && engine.Local()
+	if local {
+		opt.Volumes = func(ctx context.Context) ([]health.VolumeSize, error) {
+			volumes, err := engine.Volumes(ctx)
+			out := make([]health.VolumeSize, 0, len(volumes))
+			for _, v := range volumes {
+				out = append(out, health.VolumeSize(v))
+			}
+			return out, err
+		}
+	}
+	opt.Roles = func(ctx context.Context) ([]health.DiskPath, error) {
+		paths := []health.DiskPath{}
+		if _, err := os.Stat(d.cfg.Backup.Dir); err == nil {
+			paths = append(paths, health.DiskPath{Path: d.cfg.Backup.Dir, Role: "backups"})
+		}
+		if !local {
+			return paths, nil
+		}
+		root, err := engine.DataRoot(ctx)
+		if err != nil {
+			return paths, err
+		}
+		if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
+			return paths, nil // the engine of another machine, through a socket
+		}
+		return append(paths, health.DockersData(root)), nil
+	}
+	return health.Disk(opt)
+}
+
+func (d *deps) clockProbe() check.Probe {
+	opt := health.ClockOptions{Limit: d.cfg.ShiftCheck.Timeout, Now: d.app.io.Now}
+	for _, s := range []struct{ name, url string }{{"Horizon", d.cfg.Horizon.URL}, {"the bucket's server", d.bucketURL()}, {"the indexer", d.cfg.Report.APIBaseURL}} {
+		if s.url != "" {
+			opt.Sources = append(opt.Sources, health.ClockSource{Name: s.name, Outside: outside(s.url), Read: health.HTTPClock(httpx.New(), s.url)})
+		}
+	}
+	if !d.cfg.Database.URL.IsZero() {
+		opt.Sources = append(opt.Sources, health.ClockSource{Name: "the database", Read: func(ctx context.Context) (time.Time, time.Duration, error) {
+			s, err := d.databaseSession(ctx)
+			if err != nil {
+				return time.Time{}, 0, err
+			}
+			defer func() { _ = s.Close(context.WithoutCancel(ctx)) }()
+			var at time.Time
+			err = s.Row(ctx, "select clock_timestamp()", &at)
+			return at, 0, err
+		}})
+	}
+	return health.Clock(opt)
+}
+
+// bucketURL is the address of the bucket's server; "" if there is none.
+func (d *deps) bucketURL() string {
+	addr, err := store.Parse(d.cfg.S3.Bucket)
+	switch {
+	case err != nil || addr.Bucket == "":
+		return ""
+	case d.cfg.S3.Endpoint != "":
+		return d.cfg.S3.Endpoint
+	}
+	return (&url.URL{Scheme: "https", Host: "s3." + cmp.Or(d.cfg.S3.Region, "us-east-1") + ".amazonaws.com"}).String()
+}
+
+// outside says whether an address is another machine's, as far as it tells.
+func outside(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback())
+}
+
+func (d *deps) certsProbe() check.Probe {
+	opt := health.CertsOptions{Limit: d.cfg.ShiftCheck.Timeout}
+	if d.cfg.Certs.Domain == "" {
+		return health.Certs(opt)
+	}
+	for i, host := range append([]string{d.cfg.Certs.Domain}, d.cfg.Certs.Hosts...) {
+		opt.Hosts = append(opt.Hosts, health.CertHost{Name: host, Check: func(ctx context.Context) check.Result {
+			return d.certResult(ctx, host, i == 0)
+		}})
+	}
+	return health.Certs(opt)
+}
+
+// certResult looks at what a host serves. What certbot has on the disk, and
+// what the CA says, are for 'certs check': they take longer than a glance.
+func (d *deps) certResult(ctx context.Context, word string, own bool) check.Result {
+	c := d.cfg.Certs
+	fault := func(err error) check.Result {
+		return check.Result{Status: check.Unknown, Summary: err.Error(), Action: "escrowctl config check"}
+	}
+	o := certs.Options{Now: d.app.io.Now, Over: certs.Overrides{WarnDays: c.WarnDays, CriticalDays: c.CriticalDays}, Docs: unsaved{d.state}}
+	var err error
+	if o.Host, o.Port, err = hostPort(word); err != nil {
+		return fault(err)
+	}
+	if o.Roots, err = roots(c.CA); err != nil {
+		return fault(err)
+	}
+	if own {
+		if o.Addresses, err = withPort(c.Address, o.Port); err != nil {
+			return fault(err)
+		}
+	}
+	return certs.Check(ctx, o).Result()
+}
+
+// unsaved reads documents and writes none: a glance leaves the history of
+// 'certs check' alone.
+type unsaved struct{ *state.Store }
+
+func (unsaved) Save(string, any) error { return nil }

@@ -1,0 +1,59 @@
+package compose
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/moby/moby/client"
+)
+
+// Disks asks a Docker engine what it keeps on its disk.
+type Disks struct{ engine *client.Client }
+
+// OpenDisks is Disks of the engine at host, as Engine has it.
+func OpenDisks(host string) (*Disks, error) {
+	engine, err := Engine(host)
+	if err != nil {
+		return nil, err
+	}
+	return &Disks{engine}, nil
+}
+
+// Close releases idle connections.
+func (d *Disks) Close() error { return d.engine.Close() }
+
+// Local says whether the engine runs on this host, as far as its address tells.
+func (d *Disks) Local() bool { return strings.HasPrefix(d.engine.DaemonHost(), "unix://") }
+
+// DataRoot returns the directory of the engine's data, on its own host.
+func (d *Disks) DataRoot(ctx context.Context) (string, error) {
+	info, err := d.engine.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return "", EngineError(ctx, d.engine, "find its data root", err)
+	}
+	return info.Info.DockerRootDir, nil
+}
+
+// Volume is a volume with the bytes that are in it.
+type Volume struct {
+	Name string
+	Size int64
+}
+
+// Volumes measures the engine's volumes. The engine walks through all of their
+// files, which can take minutes.
+func (d *Disks) Volumes(ctx context.Context) ([]Volume, error) {
+	usage, err := d.engine.DiskUsage(ctx, client.DiskUsageOptions{Volumes: true, Verbose: true})
+	if err != nil {
+		return nil, EngineError(ctx, d.engine, "measure its volumes", err)
+	}
+	out := make([]Volume, 0, len(usage.Volumes.Items))
+	for _, v := range usage.Volumes.Items {
+		if v.UsageData != nil && v.UsageData.Size >= 0 { // -1: not measured
+			out = append(out, Volume{v.Name, v.UsageData.Size})
+		}
+	}
+	slices.SortFunc(out, func(a, b Volume) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}

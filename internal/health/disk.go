@@ -1,0 +1,419 @@
+package health
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stellarescrow/escrowctl/internal/check"
+	"github.com/stellarescrow/escrowctl/internal/runbook"
+)
+
+// Usage is how full a filesystem is.
+type Usage struct {
+	// Device tells filesystems apart; two paths with the same are one.
+	Device string
+	// Used and Free are in bytes; Free is what ordinary users may still take.
+	Used, Free uint64
+	// Inodes and InodesUsed are 0 where the filesystem has no fixed number.
+	Inodes, InodesUsed uint64
+}
+
+// ratio is how full it is, as df reckons: of what ordinary users can have.
+func (u Usage) ratio() float64 {
+	if u.Used+u.Free == 0 {
+		return math.NaN()
+	}
+	return float64(u.Used) / float64(u.Used+u.Free)
+}
+
+func (u Usage) inodeRatio() float64 {
+	if u.Inodes == 0 {
+		return 0
+	}
+	return float64(u.InodesUsed) / float64(u.Inodes)
+}
+
+// DiskPath is a path whose filesystem is looked at.
+type DiskPath struct {
+	Path string
+	Role string // as "Docker's data"; "" for a plain filesystem
+}
+
+// VolumeSize is a Docker volume's.
+type VolumeSize struct {
+	Name string `json:"name"`
+	Size int64  `json:"size_bytes"`
+}
+
+// DiskOptions say where to look.
+type DiskOptions struct {
+	// Mounts returns where the real filesystems are mounted.
+	Mounts func(ctx context.Context) ([]string, error)
+	// Roles returns further paths that matter, some perhaps in no mount of
+	// their own.
+	Roles func(ctx context.Context) ([]DiskPath, error)
+	// Usage may hang, on a dead network filesystem.
+	Usage func(path string) (Usage, error)
+	// Volumes are Docker's; nil if there is no Docker. It may take minutes.
+	Volumes      func(ctx context.Context) ([]VolumeSize, error)
+	VolumesLimit time.Duration // 0: 600 ms
+	Memory       Memory
+
+	Limits Limits
+	Limit  time.Duration
+	Now    func() time.Time
+}
+
+// DiskID is the check's ID.
+const DiskID = "disk"
+
+const (
+	diskDoc    = "shift-check-disk"    // in Memory: the figures of earlier checks
+	volumesDoc = "shift-check-volumes" // in Memory: the last sizes of volumes
+
+	usualVolumesLimit = 600 * time.Millisecond
+	largestVolumes    = 3
+	// volumesFor is how long sizes of volumes serve before Docker is asked again.
+	volumesFor = 10 * time.Minute
+
+	// samplesKept bounds the figures kept of a filesystem, and sampleEvery is
+	// the least time between two.
+	samplesKept = 300
+	sampleEvery = 10 * time.Minute
+	// trendOver is how far back a trend looks, and trendLeast how much of that
+	// there must be: less is a night's dump and its removal.
+	trendOver  = 7 * runbook.Day
+	trendLeast = 6 * time.Hour
+	// fullWithin is from when a filesystem that fills up is a warning, whatever
+	// its level.
+	fullWithin = runbook.Day
+)
+
+// Disk checks the space and inodes of every real filesystem, Docker's data root
+// and the backup directory among them, and how long until each is full.
+func Disk(opt DiskOptions) check.Probe {
+	return check.Probe{ID: DiskID, Limit: orLimit(opt.Limit), Run: (&diskCheck{DiskOptions: opt}).run}
+}
+
+type diskCheck struct{ DiskOptions }
+
+// filesystem is one of them, with all that is known of it.
+type filesystem struct {
+	path  string
+	roles []string
+	usage Usage
+	err   error
+	full  time.Duration // until it is full; 0 is unknown or never
+}
+
+func (x *diskCheck) run(ctx context.Context) check.Result {
+	ctx, cancel := withMargin(ctx)
+	defer cancel()
+	volumes := make(chan []string, 1)
+	go func() { volumes <- x.volumes(ctx) }()
+
+	r := check.Result{ID: DiskID, Status: check.OK}
+	list, problems := x.look(ctx)
+	for _, p := range problems {
+		r.Status = check.Unknown
+		r.Detail = append(r.Detail, p)
+	}
+	x.trends(list, &r)
+	for i := range list {
+		r.Parts = append(r.Parts, x.part(&list[i]))
+	}
+	r.Status = check.Worst(r.Status, check.WorstOf(r.Parts))
+	x.summary(&r, list, problems)
+	select {
+	case lines := <-volumes:
+		r.Detail = append(r.Detail, lines...)
+	case <-ctx.Done():
+		r.Detail = append(r.Detail, "Docker's volumes: no answer")
+	}
+	return r
+}
+
+// look finds the filesystems and their usage, each on its own: one that hangs
+// costs itself alone.
+func (x *diskCheck) look(ctx context.Context) (list []filesystem, problems []string) {
+	var paths []DiskPath
+	mounts, err := x.Mounts(ctx)
+	if err != nil {
+		problems = append(problems, "the list of filesystems: "+oneLine(err))
+	}
+	for _, m := range mounts {
+		paths = append(paths, DiskPath{Path: m})
+	}
+	roles, err := x.Roles(ctx)
+	if err != nil {
+		problems = append(problems, oneLine(err))
+	}
+	paths = append(paths, roles...)
+
+	answers := make([]chan filesystem, len(paths))
+	for i, p := range paths {
+		answers[i] = make(chan filesystem, 1)
+		go func() {
+			u, err := x.Usage(p.Path)
+			answers[i] <- filesystem{path: p.Path, usage: u, err: err}
+		}()
+	}
+	for i, p := range paths {
+		fs := filesystem{path: p.Path}
+		select {
+		case fs = <-answers[i]:
+		case <-ctx.Done():
+			select { // what has answered while another hung
+			case fs = <-answers[i]:
+			default:
+				fs.err = fmt.Errorf("no answer: does a network filesystem hang?")
+			}
+		}
+		list = merge(list, fs, p.Role)
+	}
+	return list, problems
+}
+
+// merge adds a filesystem, or the role of a path to the one it lies on.
+func merge(list []filesystem, fs filesystem, role string) []filesystem {
+	at := -1
+	if fs.err == nil {
+		at = slices.IndexFunc(list, func(f filesystem) bool { return f.err == nil && f.usage.Device == fs.usage.Device })
+	}
+	if at < 0 {
+		list = append(list, fs)
+		at = len(list) - 1
+	}
+	if role != "" {
+		list[at].roles = append(list[at].roles, role)
+	}
+	return list
+}
+
+// part judges one filesystem.
+func (x *diskCheck) part(fs *filesystem) check.Result {
+	f := findings{limits: x.Limits}
+	name := fs.path
+	if len(fs.roles) > 0 {
+		name += " (" + strings.Join(fs.roles, ", ") + ")"
+	}
+	if fs.err != nil {
+		f.unknown("ls "+fs.path, "%s: %s", name, oneLine(fs.err))
+		return f.result(fs.path)
+	}
+	u := fs.usage
+	dig := "du -xh --max-depth=2 " + fs.path + " | sort -h | tail -20"
+	if slices.Contains(fs.roles, dockersData) {
+		dig = "docker system df"
+	}
+	used := fmt.Sprintf("%s %s full, %s free%s", name, percent(u.ratio()), bytesText(float64(u.Free)), fullText(fs.full))
+	if !f.judge("used", runbook.DiskUsage, u.ratio(), finding{text: used, alert: runbook.DiskUsageAlert, action: dig}) {
+		f.fact("%s", used)
+	}
+	if u.Inodes > 0 {
+		text := fmt.Sprintf("%s has %s of its inodes used", name, percent(u.inodeRatio()))
+		f.judge("inodes_used", runbook.DiskUsage, u.inodeRatio(), finding{text: text, alert: runbook.DiskUsageAlert,
+			action: "du --inodes -x --max-depth=2 " + fs.path + " | sort -n | tail -20"})
+	}
+	f.figure("free", "bytes", float64(u.Free))
+	if fs.full > 0 {
+		f.figure("until_full", "seconds", fs.full.Seconds())
+		if fs.full < fullWithin {
+			f.add(finding{status: check.Warning, text: fmt.Sprintf("%s will be full in %s as it goes", name, span(fs.full)), action: dig})
+		}
+	}
+	return f.result(fs.path)
+}
+
+// dockersData is the role of Docker's data root.
+const dockersData = "Docker's data"
+
+// DockersData names the path of Docker's data root.
+func DockersData(path string) DiskPath { return DiskPath{Path: path, Role: dockersData} }
+
+func fullText(d time.Duration) string {
+	if d <= 0 || d > 90*runbook.Day {
+		return ""
+	}
+	return ", full in " + span(d) + " as it goes"
+}
+
+// summary says the worst, or how full the fullest is.
+func (x *diskCheck) summary(r *check.Result, list []filesystem, problems []string) {
+	worst := -1
+	for i, p := range r.Parts {
+		if worst < 0 || p.Status > r.Parts[worst].Status {
+			worst = i
+		}
+	}
+	switch {
+	case worst < 0:
+		r.Status, r.Summary = check.Unknown, "no filesystem could be looked at"
+	case r.Parts[worst].Status == check.OK && len(problems) > 0:
+		r.Summary, r.Action = problems[0], "df -h; df -i"
+	case r.Parts[worst].Status == check.OK:
+		fullest := slices.MaxFunc(list, func(a, b filesystem) int { return cmp.Compare(a.usage.ratio(), b.usage.ratio()) })
+		r.Summary = fmt.Sprintf("%d filesystems, the fullest %s at %s", len(list), fullest.path, percent(fullest.usage.ratio()))
+		if len(list) == 1 {
+			r.Summary = r.Parts[0].Summary
+		}
+	default:
+		p := r.Parts[worst]
+		r.Summary, r.Action, r.Alert, r.Since = p.Summary, p.Action, p.Alert, p.Since
+	}
+}
+
+// sample is how full a filesystem was.
+type sample struct {
+	At   time.Time `json:"at"`
+	Used uint64    `json:"used_bytes"`
+}
+
+// diskHistory are the samples of each filesystem by its path.
+type diskHistory struct {
+	Version int                 `json:"version"`
+	Samples map[string][]sample `json:"samples"`
+}
+
+// trends reckons from earlier checks when each filesystem will be full, and
+// keeps the present figures.
+func (x *diskCheck) trends(list []filesystem, r *check.Result) {
+	if x.Memory == nil {
+		return
+	}
+	var h diskHistory
+	if _, err := x.Memory.Load(diskDoc, &h); err != nil {
+		r.Detail = append(r.Detail, "the figures of earlier checks: "+oneLine(err))
+		return
+	}
+	now := x.Now()
+	next := diskHistory{Version: 1, Samples: map[string][]sample{}}
+	for i := range list {
+		fs := &list[i]
+		if fs.err != nil {
+			next.Samples[fs.path] = h.Samples[fs.path]
+			continue
+		}
+		past := slices.DeleteFunc(slices.Clone(h.Samples[fs.path]), func(s sample) bool {
+			return s.At.After(now) || now.Sub(s.At) > trendOver
+		})
+		present := sample{At: now.UTC(), Used: fs.usage.Used}
+		fs.full = untilFull(append(slices.Clone(past), present), fs.usage.Free)
+		if len(past) == 0 || now.Sub(past[len(past)-1].At) >= sampleEvery {
+			past = append(past, present)
+		}
+		next.Samples[fs.path] = thin(past)
+	}
+	// Without a state directory there is no trend, and nothing worse.
+	_ = x.Memory.Save(diskDoc, next)
+}
+
+// thin drops every other sample of the older half once there are too many.
+func thin(s []sample) []sample {
+	if len(s) <= samplesKept {
+		return s
+	}
+	var out []sample
+	for i, one := range s {
+		if i >= len(s)/2 || i%2 == 0 {
+			out = append(out, one)
+		}
+	}
+	return out
+}
+
+// untilFull draws a line through the samples (least squares) and returns when it
+// reaches the end of the free space; 0 if there are too few, or it does not grow.
+func untilFull(s []sample, free uint64) time.Duration {
+	if len(s) < 3 || s[len(s)-1].At.Sub(s[0].At) < trendLeast {
+		return 0
+	}
+	var n, sx, sy, sxx, sxy float64
+	for _, one := range s {
+		t, y := one.At.Sub(s[0].At).Seconds(), float64(one.Used)
+		n, sx, sy, sxx, sxy = n+1, sx+t, sy+y, sxx+t*t, sxy+t*y
+	}
+	slope := (n*sxy - sx*sy) / (n*sxx - sx*sx) // bytes a second
+	if !(slope > 0) {
+		return 0
+	}
+	return max(1, seconds(float64(free)/slope))
+}
+
+// keptVolumes are the sizes that were found last.
+type keptVolumes struct {
+	At      time.Time    `json:"at"`
+	Volumes []VolumeSize `json:"volumes"`
+}
+
+// volumes names the largest of Docker's volumes. Docker walks through all files
+// for that, which can take minutes: within the limit, or as found before.
+func (x *diskCheck) volumes(ctx context.Context) []string {
+	if x.Volumes == nil {
+		return nil
+	}
+	var kept keptVolumes
+	if x.Memory != nil {
+		found, err := x.Memory.Load(volumesDoc, &kept)
+		if err != nil {
+			kept = keptVolumes{} // a cache: it is written anew
+		} else if age := x.Now().Sub(kept.At); found && age >= 0 && age < volumesFor {
+			return []string{fmt.Sprintf("Docker's volumes, as of %s ago: %s", span(age), volumesText(kept.Volumes))}
+		}
+	}
+	limit := cmp.Or(x.VolumesLimit, usualVolumesLimit)
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	type sizes struct {
+		volumes []VolumeSize
+		err     error
+	}
+	answer := make(chan sizes, 1)
+	go func() {
+		v, err := x.Volumes(ctx)
+		answer <- sizes{v, err}
+	}()
+	var got sizes
+	select {
+	case got = <-answer:
+	case <-ctx.Done():
+		got.err = ctx.Err()
+	}
+	now := x.Now()
+	if got.err == nil {
+		if x.Memory != nil {
+			_ = x.Memory.Save(volumesDoc, keptVolumes{At: now.UTC(), Volumes: largest(got.volumes)}) // a cache
+		}
+		return []string{"Docker's volumes: " + volumesText(got.volumes)}
+	}
+	why := oneLine(got.err)
+	if ctx.Err() != nil {
+		why = "not within " + span(limit)
+	}
+	if !kept.At.IsZero() {
+		return []string{fmt.Sprintf("Docker's volumes, as of %s ago (now: %s): %s", span(now.Sub(kept.At)), why, volumesText(kept.Volumes))}
+	}
+	return []string{"Docker's volumes: sizes not known (" + why + "): docker system df -v"}
+}
+
+func largest(v []VolumeSize) []VolumeSize {
+	v = slices.Clone(v)
+	slices.SortFunc(v, func(a, b VolumeSize) int { return cmp.Or(cmp.Compare(b.Size, a.Size), cmp.Compare(a.Name, b.Name)) })
+	return v[:min(len(v), largestVolumes)]
+}
+
+func volumesText(v []VolumeSize) string {
+	if len(v) == 0 {
+		return "none"
+	}
+	var words []string
+	for _, one := range largest(v) {
+		words = append(words, clean(one.Name)+" "+bytesText(float64(one.Size)))
+	}
+	return strings.Join(words, ", ")
+}
