@@ -25,6 +25,7 @@ type Options struct {
 type Project struct {
 	name   string
 	dir    string
+	files  []string // compose files, as the labels have them
 	engine *client.Client
 }
 
@@ -39,7 +40,7 @@ func Open(ctx context.Context, opts Options) (*Project, error) {
 	if err == nil {
 		var chosen candidate
 		if chosen, err = choose(found, opts); err == nil {
-			return &Project{name: chosen.name, dir: chosen.dir(), engine: engine}, nil
+			return &Project{name: chosen.name, dir: chosen.dir(), files: chosen.files, engine: engine}, nil
 		}
 	}
 	_ = engine.Close()
