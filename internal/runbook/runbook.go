@@ -8,6 +8,7 @@ package runbook
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -238,16 +239,26 @@ type Change struct {
 	Title    string `json:"title"`
 	Approval string `json:"approval"`
 	Process  string `json:"process"`
+	// Approvers are the roles of Approval: each of them approves.
+	Approvers []string `json:"approvers"`
+	// Steps are those of Process, in their order.
+	Steps []string `json:"steps"`
 }
 
 // Changes returns the types of change of section 6.1.
 func Changes() []Change {
+	change := func(name, title, process string, approvers ...string) Change {
+		return Change{
+			Name: name, Title: title, Approval: strings.Join(approvers, " and "), Process: process,
+			Approvers: approvers, Steps: strings.Split(process, ", "),
+		}
+	}
 	return []Change{
-		{"config", "Config-only change (env vars)", "on-call lead", "update .env, rolling restart, verify health checks"},
-		{"application", "Application update (Docker image)", "on-call lead and peer review", "PR review, staging validation, blue/green deploy"},
-		{"migration", "Database migration", "platform lead", "migration script review, staging test, rollback plan documented"},
-		{"contract", "New smart contract deployment", "platform lead and CTO", "audit required, testnet validation, mainnet deploy with multisig"},
-		{"infrastructure", "Infrastructure change (docker-compose)", "platform lead", "review, staging deploy, production deploy with monitoring"},
+		change("config", "Config-only change (env vars)", "update .env, rolling restart, verify health checks", "on-call lead"),
+		change("application", "Application update (Docker image)", "PR review, staging validation, blue/green deploy", "on-call lead", "peer review"),
+		change("migration", "Database migration", "migration script review, staging test, rollback plan documented", "platform lead"),
+		change("contract", "New smart contract deployment", "audit required, testnet validation, mainnet deploy with multisig", "platform lead", "CTO"),
+		change("infrastructure", "Infrastructure change (docker-compose)", "review, staging deploy, production deploy with monitoring", "platform lead"),
 	}
 }
 
