@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/stellarescrow/escrowctl/internal/cronhost"
@@ -84,6 +85,8 @@ func (a *App) Root() *cobra.Command {
 		a.shiftCheckCommand(),
 		a.configCommand(), a.cronCommand(), a.runbookCommand(), a.versionCommand(), a.completionCommand(),
 	)
+	root.AddCommand(a.backupCommand(), a.changesCommand(), a.rotateKeysCommand(), a.certsCommand(), a.perfCommand(), a.configCommand(), a.cronCommand(), a.runbookCommand(), a.versionCommand(), a.completionCommand())
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "for more information about a command.", "for more.", 1))
 	fitHelp(root)
 	finish(root)
 	return root

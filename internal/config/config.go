@@ -59,6 +59,8 @@ type Config struct {
 	Perf     Perf     `yaml:"perf"`
 	Grafana  Grafana  `yaml:"grafana"`
 	Horizon  Horizon  `yaml:"horizon"`
+	Keys     Keys     `yaml:"keys"`
+	Journal  Journal  `yaml:"journal"`
 	Indexer  Indexer  `yaml:"indexer"`
 	API      API      `yaml:"api"`
 
@@ -210,6 +212,20 @@ type Indexer struct {
 // API is the platform's API gateway.
 type API struct {
 	URL string `yaml:"url"` // off: it is not checked
+}
+
+// Keys says how the rotation of the API's keys is proven.
+type Keys struct {
+	Service   string        `yaml:"service"`    // compose service that reads API_KEYS and ADMIN_KEYS
+	APIPath   string        `yaml:"api_path"`   // below api.url: needs an API key
+	AdminPath string        `yaml:"admin_path"` // below api.url: needs an admin key
+	Header    string        `yaml:"header"`     // how a key is sent; {key} stands for it
+	Timeout   time.Duration `yaml:"timeout"`    // until a service is ready again
+}
+
+// Journal is the change management log.
+type Journal struct {
+	Mirror bool `yaml:"mirror"` // each entry also goes to the bucket
 }
 
 // AgeRecipients returns the parsed recipients; none without encryption.

@@ -113,6 +113,7 @@ func keys() []*key {
 	}
 	table = append(table, shiftKeys()...)
 	table = append(table, drTestKeys()...)
+	table = append(table, rotationKeys()...)
 	table = append(table, retained("backup.retention", runbook.RetentionDays, func(c *Config) *Retention { return &c.Backup.Retention }, "RETENTION_DAYS")...)
 	table = append(table, perfKeys()...)
 	return append(table, retained("backup.bucket_retention", 0, func(c *Config) *Retention { return &c.Backup.BucketRetention })...)
@@ -126,5 +127,17 @@ func perfKeys() []*key {
 		{name: "perf.requests", def: "20", access: whole(func(c *Config) *int { return &c.Perf.Requests }, 1, 1000)},
 		{name: "perf.disks", emptyOK: true, access: paths(func(c *Config) *[]string { return &c.Perf.Disks })},
 		{name: "perf.indexer", def: "indexer", access: text(func(c *Config) *string { return &c.Perf.Indexer }, serviceName)},
+	}
+}
+
+// rotationKeys are those of the key rotation and its journal.
+func rotationKeys() []*key {
+	return []*key{
+		{name: "keys.service", def: "api", access: text(func(c *Config) *string { return &c.Keys.Service }, serviceName)},
+		{name: "keys.api_path", def: "/", access: text(func(c *Config) *string { return &c.Keys.APIPath }, urlPath)},
+		{name: "keys.admin_path", def: "/api/admin/", access: text(func(c *Config) *string { return &c.Keys.AdminPath }, urlPath)},
+		{name: "keys.header", def: "X-API-Key: {key}", access: text(func(c *Config) *string { return &c.Keys.Header }, keyHeader)},
+		{name: "keys.timeout", def: "2m", access: duration(func(c *Config) *time.Duration { return &c.Keys.Timeout }, time.Second, time.Hour)},
+		{name: "journal.mirror", def: "false", access: boolean(func(c *Config) *bool { return &c.Journal.Mirror })},
 	}
 }

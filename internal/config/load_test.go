@@ -239,6 +239,12 @@ func sample(t testing.TB) map[string][2]string {
 		"indexer.events_table":            same("public.events"),
 		"indexer.events_column":           same("indexed_at"),
 		"api.url":                         same("https://api.example.com"),
+		"keys.service":                    same("gateway"),
+		"keys.api_path":                   same("/api/trades"),
+		"keys.admin_path":                 same("/admin"),
+		"keys.header":                     same("Authorization: Bearer {key}"),
+		"keys.timeout":                    same("5m"),
+		"journal.mirror":                  same("true"),
 	}
 }
 

@@ -293,3 +293,11 @@ func recipient(s string) *problem {
 	}
 	return nil
 }
+
+func urlPath(s string) *problem {
+	return matching(`/[!-~]*`, "not the path of a URL", "begin it with /, for example /api/trades")(s)
+}
+
+func keyHeader(s string) *problem {
+	return matching(`[A-Za-z0-9-]+: [ -~]*\{key\}[ -~]*`, "not a header with {key} in it", "write for example X-API-Key: {key}, or Authorization: Bearer {key}")(s)
+}

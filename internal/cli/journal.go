@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/stellarescrow/escrowctl/internal/journal"
+	"github.com/stellarescrow/escrowctl/internal/store"
+)
+
+const (
+	// mirrorLimit bounds what the journal's mirror may add to a command.
+	mirrorLimit = 20 * time.Second
+	mirrorDoc   = "journal-mirrored"
+)
+
+// changeLog is the journal in the state directory.
+func (d *deps) changeLog() *journal.Log {
+	return &journal.Log{Dir: filepath.Join(d.state.Dir(), "journal"), Now: d.app.io.Now}
+}
+
+// journal writes a change into the journal. One that cannot be written is a
+// warning: the change has been made.
+func (d *deps) journal(ctx context.Context, e journal.Entry) {
+	if _, err := d.addChange(ctx, e); err != nil {
+		d.app.io.Warn("the change is not in the journal: %v", err)
+	}
+}
+
+// addChange fills in who, takes secrets out of the texts, writes the entry and
+// mirrors it.
+func (d *deps) addChange(ctx context.Context, e journal.Entry) (journal.Entry, error) {
+	if e.By == "" {
+		e.By = who()
+	}
+	for _, text := range []*string{&e.Summary, &e.Why, &e.Command} {
+		*text = d.scrubber.Scrub(*text)
+	}
+	ctx = context.WithoutCancel(ctx) // what an interrupted run changed is told too
+	e, err := d.changeLog().Add(ctx, e)
+	if err != nil {
+		return e, err
+	}
+	if d.cfg.Journal.Mirror {
+		if err := d.mirrorChanges(ctx); err != nil {
+			d.app.io.Warn("the journal is not mirrored: %v: the next change tries again", err)
+		}
+	}
+	return e, nil
+}
+
+// mirrorChanges sends the entries that the bucket lacks, one object each, which
+// nobody can overwrite from here.
+func (d *deps) mirrorChanges(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, mirrorLimit)
+	defer cancel()
+	bucket, err := d.remote(ctx)
+	if err != nil {
+		return err
+	}
+	if bucket == nil {
+		return errors.New("no bucket is set: set s3.bucket, or turn journal.mirror off")
+	}
+	var sent struct {
+		Seq int `json:"seq"`
+	}
+	if _, err := d.state.Load(mirrorDoc, &sent); err != nil {
+		return err
+	}
+	entries, err := d.changeLog().Entries()
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Seq <= sent.Seq || len(e.Hash) < 12 {
+			continue
+		}
+		line, err := json.Marshal(struct {
+			journal.Entry
+			Hash string `json:"hash"`
+		}{e, e.Hash})
+		if err != nil {
+			return err
+		}
+		name := fmt.Sprintf("escrowctl-change-%s-%06d-%s.json", e.At.UTC().Format("20060102T150405Z"), e.Seq, e.Hash[:12])
+		if err := bucket.Put(ctx, name, append(bytes.TrimSpace(line), '\n')); err != nil && !errors.Is(err, store.ErrExist) {
+			return err
+		}
+		sent.Seq = e.Seq
+		if err := d.state.Save(mirrorDoc, sent); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isAny says whether err is one of the given.
+func isAny(err error, of ...error) bool {
+	for _, one := range of {
+		if errors.Is(err, one) {
+			return true
+		}
+	}
+	return false
+}

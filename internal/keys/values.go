@@ -1,0 +1,163 @@
+package keys
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/stellarescrow/escrowctl/internal/envfile"
+	"github.com/stellarescrow/escrowctl/internal/secret"
+)
+
+// parseKeys takes a list of keys apart, as the API does.
+func parseKeys(value string) []secret.Value {
+	var out []secret.Value
+	for _, key := range strings.Split(value, ",") {
+		if key = strings.TrimSpace(key); key != "" {
+			out = append(out, secret.New(key))
+		}
+	}
+	return out
+}
+
+func join(keys []secret.Value) string {
+	texts := make([]string, len(keys))
+	for i, k := range keys {
+		texts[i] = k.Reveal()
+	}
+	return strings.Join(texts, ",")
+}
+
+func fingerprints(keys []secret.Value) []string {
+	out := make([]string, len(keys))
+	for i, k := range keys {
+		out[i] = k.String()
+	}
+	return out
+}
+
+// inFile returns the keys that the .env file holds.
+func (r *Rotator) inFile() ([]secret.Value, error) {
+	f, err := envfile.Read(r.EnvFile)
+	if err != nil {
+		return nil, err
+	}
+	value, err := f.Get(r.Secret)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.EnvFile, err)
+	}
+	keys := parseKeys(value)
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("%s: %s holds no key: there is nothing to rotate", r.EnvFile, r.Secret)
+	}
+	return keys, nil
+}
+
+// versions are the values that the variable may have during a rotation.
+type versions struct {
+	original *envfile.File // as it was before
+	old, new []secret.Value
+}
+
+// value is what the variable has to hold after the action.
+func (v versions) value(do Action) []secret.Value {
+	switch do {
+	case Activate:
+		return slices.Concat(v.old, v.new)
+	case Retire, Emergency:
+		return v.new
+	default:
+		return v.old
+	}
+}
+
+// before is the action that leads back to what was in force before do.
+func before(do Action) Action {
+	if do == Retire {
+		return Activate
+	}
+	return Rollback
+}
+
+// keep writes the two files beside the .env file. Those of an earlier rotation,
+// left by a process that was killed after its end, go first.
+func (r *Rotator) keep(fresh []secret.Value) error {
+	if err := r.tidy(); err != nil {
+		return err
+	}
+	r.step("write new keys")
+	if err := r.Editor.Write(r.newFile(), []byte(r.Secret+"="+join(fresh)+"\n")); err != nil {
+		return err
+	}
+	r.step("back up")
+	return r.Editor.Copy(r.EnvFile, r.backupFile())
+}
+
+// tidy removes the two files.
+func (r *Rotator) tidy() error {
+	envfile.Sweep(r.EnvFile)
+	for _, path := range []string{r.newFile(), r.backupFile()} {
+		r.step("remove " + path[len(r.EnvFile):])
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("keys: %w: remove it by hand, it holds keys", err)
+		}
+	}
+	return nil
+}
+
+// versions reads the two files and sees to it that they are those of this
+// rotation.
+func (r *Rotator) versions(rot Rotation) (versions, error) {
+	read := func(path string, want []string) (*envfile.File, []secret.Value, error) {
+		f, err := envfile.Read(path)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w: without it this rotation cannot go on: restore it, or give the rotation up with rotate-keys cancel %s --abandon", err, r.Secret)
+		}
+		value, err := f.Get(r.Secret)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", path, err)
+		}
+		keys := parseKeys(value)
+		if !slices.Equal(fingerprints(keys), want) {
+			return nil, nil, fmt.Errorf("%s: %w: it holds other keys than this rotation's", path, ErrForeign)
+		}
+		return f, keys, nil
+	}
+	original, old, err := read(r.backupFile(), rot.Old)
+	if err != nil {
+		return versions{}, err
+	}
+	_, fresh, err := read(r.newFile(), rot.New)
+	return versions{original: original, old: old, new: fresh}, err
+}
+
+// check refuses a file that holds anything but one of the rotation's versions.
+func (r *Rotator) check(v versions) error {
+	have, err := r.inFile()
+	if err != nil {
+		return err
+	}
+	var known []string
+	for _, do := range []Action{Rollback, Activate, Retire} {
+		if slices.Equal(fingerprints(have), fingerprints(v.value(do))) {
+			return nil
+		}
+		known = append(known, strings.Join(fingerprints(v.value(do)), " "))
+	}
+	return fmt.Errorf("%s: %s: %w: it holds the keys %s, this rotation knows %s: put one of those back, the old ones are in %s",
+		r.EnvFile, r.Secret, ErrForeign, strings.Join(fingerprints(have), " "), strings.Join(known, "; "), r.backupFile())
+}
+
+// edit gives the variable the value for the action. That of Rollback is put
+// back as it was written, to the byte.
+func (v versions) edit(name string, do Action) func(*envfile.File) (*envfile.File, error) {
+	return func(f *envfile.File) (*envfile.File, error) {
+		if do == Rollback {
+			return f.WithFrom(v.original, name)
+		}
+		return f.With(name, join(v.value(do)))
+	}
+}
