@@ -180,7 +180,11 @@ func TestDatabaseUnreachable(t *testing.T) {
 		"unresolvable":    {connectTo(t, "postgres://u:p@db.invalid/d"), want{check.Unknown, "does not resolve", "", "logs"}},
 		"stopped":         {failing(fmt.Errorf("container x is exited: %w", ErrDown)), want{check.Critical, "container x is exited", "ServiceDown", "logs"}},
 		"no Docker":       {failing(fmt.Errorf("docker engine: %w", ErrUnclear)), want{check.Unknown, "docker engine", "", "logs"}},
-		"not set":         {failing(errors.New("no database: set DATABASE_URL")), want{check.Unknown, "set DATABASE_URL", "", "logs"}},
+		"silent Docker": {func(ctx context.Context) (Session, error) {
+			<-ctx.Done()
+			return nil, fmt.Errorf("docker engine: %w", ErrUnclear)
+		}, want{check.Unknown, "docker engine", "", "logs"}},
+		"not set": {failing(errors.New("no database: set DATABASE_URL")), want{check.Unknown, "set DATABASE_URL", "", "logs"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
