@@ -31,6 +31,7 @@ type RenewOptions struct {
 	Certbot Command
 	Nginx   Command // nil: there is none to reload
 	Dir     string  // certbot's directory, where it is not DefaultDir
+	ByHand  string  // how a person runs this certbot, for messages
 
 	Force  bool // renew the host's certificate although it is not due
 	Yes    bool // however often it was forced
@@ -113,8 +114,8 @@ func (o RenewOptions) read(ctx context.Context) ([]*Lineage, error) {
 // issued: certbot renew would do nothing, and end with 0.
 func (o RenewOptions) noCertificate(all []*Lineage) error {
 	return fmt.Errorf("certbot has no certificate for %s (it has: %s), and renews only what it has: issue the first one: "+
-		"docker compose run --rm --entrypoint certbot certbot certonly --webroot -w /var/www/certbot -d %s, "+
-		"then escrowctl certs renew, which reloads nginx and shows that it is served", o.Check.Host, lineageNames(all), o.Check.Host)
+		"%s certonly --webroot -w /var/www/certbot -d %s, "+
+		"then escrowctl certs renew, which reloads nginx and shows that it is served", o.Check.Host, lineageNames(all), o.ByHand, o.Check.Host)
 }
 
 // guard keeps the CA's rate limits from being spent.

@@ -194,7 +194,7 @@ func (s *stack) options() certs.RenewOptions {
 			Files: certs.TarFiles{Dir: certs.DefaultDir, Open: s.project.Service("certbot").Archive},
 		},
 		Certbot: oneoffCertbot{s.project.Service("certbot")}, Nginx: nginxExec{s.project.Service("nginx")},
-		Person: true, Timeout: 2 * time.Minute, Said: func(line string) { s.said.WriteString(line + "\n") },
+		ByHand: "docker compose run --rm --entrypoint certbot certbot", Person: true, Timeout: 2 * time.Minute, Said: func(line string) { s.said.WriteString(line + "\n") },
 	}
 }
 

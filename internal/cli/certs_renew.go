@@ -60,7 +60,7 @@ func (a *App) certsRenew(ctx context.Context, f renewFlags) error {
 		Check: targets[0], Dir: d.cfg.Certs.Dir, Force: f.force, Yes: f.yes, DryRun: f.dryRun, Timeout: d.cfg.Certs.Timeout,
 		Person: a.io.ErrTTY, Tell: a.io.Log, Said: func(line string) { a.io.Debug("certbot: %s", line) },
 	}
-	if o.Certbot, err = d.certbot(ctx); err != nil {
+	if o.Certbot, o.ByHand, err = d.certbot(ctx); err != nil {
 		return &check.Error{Status: check.Unknown, Err: err}
 	}
 	if o.Nginx, err = d.nginx(ctx); err != nil {
@@ -132,28 +132,29 @@ func (d *deps) otherHosts(ctx context.Context, o certs.RenewOptions) []*certs.Re
 	return checkAll(ctx, targets)
 }
 
-// certbot is the certbot of the compose project, or of this host.
-func (d *deps) certbot(ctx context.Context) (certs.Command, error) {
+// certbot is the certbot of the compose project, or of this host, and how a
+// person runs it.
+func (d *deps) certbot(ctx context.Context) (run certs.Command, byHand string, err error) {
 	c := d.cfg.Certs
 	var notThere error
 	if c.Via != config.ViaHost {
 		svc, err := d.serviceNamed(ctx, c.Service)
 		if err == nil {
-			return oneoff{svc, "certbot"}, nil
+			return oneoff{svc, "certbot"}, "docker compose run --rm --entrypoint certbot " + c.Service, nil
 		}
 		if c.Via == config.ViaContainer {
-			return nil, err
+			return nil, "", err
 		}
 		notThere = err
 	}
 	path, err := exec.LookPath("certbot")
 	switch {
 	case err == nil:
-		return certs.HostCommand(path), nil
+		return certs.HostCommand(path), "certbot", nil
 	case notThere != nil:
-		return nil, fmt.Errorf("no certbot: %w; and not on this host either: %w", notThere, err)
+		return nil, "", fmt.Errorf("no certbot: %w; and not on this host either: %w", notThere, err)
 	}
-	return nil, fmt.Errorf("no certbot on this host (certs.via is host): %w", err)
+	return nil, "", fmt.Errorf("no certbot on this host (certs.via is host): %w", err)
 }
 
 // nginx is the nginx of the compose project, running or not, else that of this
