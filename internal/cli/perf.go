@@ -20,10 +20,10 @@ const perfJob = "perf"
 func (a *App) perfCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "perf", Short: "what is slow, what got slower, and what to do about it", GroupID: "ops", Args: noArgs,
-		Example: "  escrowctl perf analyze",
+		Example: "  escrowctl perf analyze\n  escrowctl perf maintain --dry-run",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.perfAnalyzeCommand())
+	cmd.AddCommand(a.perfAnalyzeCommand(), a.perfMaintainCommand())
 	return cmd
 }
 

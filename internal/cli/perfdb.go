@@ -125,6 +125,13 @@ func (p *perfSources) connectOnce(ctx context.Context, plain *postgres.Target) (
 	return conn, target, true, err
 }
 
+// again opens another session to where connect found the way.
+func (p *perfSources) again(ctx context.Context, target *postgres.Target) (*pgx.Conn, error) {
+	limited, cancel := context.WithTimeout(ctx, connectLimit)
+	defer cancel()
+	return postgres.Connect(limited, target, perfApp)
+}
+
 // limitSession makes a session read only and impatient.
 func limitSession(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, fmt.Sprintf(`SET default_transaction_read_only = on; SET statement_timeout = %d; SET lock_timeout = %d;

@@ -37,6 +37,7 @@ func CollectDatabase(ctx context.Context, snap *Snapshot, q Querier, opt Databas
 	if !opt.NoStatements {
 		statements = m.statements(ctx, db)
 	}
+	addIndexSizes(db)
 	estimateBloat(db)
 	db.Cost = m.cost
 	switch {

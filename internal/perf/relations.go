@@ -42,13 +42,16 @@ func (m *meter) tables(ctx context.Context, db *Database) error {
 	return m.readSized(ctx, "tables", query, &db.Tables)
 }
 
+// sizeColumns are those of a table's own and its TOAST's size; the indexes are
+// added when they have been read, since pg_total_relation_size is ten times as
+// much work for the server.
 func sizeColumns(exact bool) string {
 	const estimate = `c.relpages::bigint * current_setting('block_size')::bigint`
 	if !exact {
 		return estimate + ` AS heap_bytes, ` + estimate + ` AS total_bytes, true AS size_estimated`
 	}
 	return `CASE WHEN k.table_oid IS NULL THEN coalesce(pg_relation_size(c.oid), 0) ELSE ` + estimate + ` END AS heap_bytes,
-			CASE WHEN k.table_oid IS NULL THEN coalesce(pg_total_relation_size(c.oid), 0) ELSE ` + estimate + ` END AS total_bytes,
+			CASE WHEN k.table_oid IS NULL THEN coalesce(pg_relation_size(c.oid), 0) + coalesce(pg_relation_size(nullif(c.reltoastrelid, 0)), 0) ELSE ` + estimate + ` END AS total_bytes,
 			k.table_oid IS NOT NULL AS size_estimated`
 }
 
@@ -107,4 +110,15 @@ func (m *meter) foreignKeys(ctx context.Context, db *Database) error {
 		FROM pg_constraint f JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE f.contype = 'f' AND c.relkind IN ('r', 'm') AND ` + userSchemas)
 	return m.read(ctx, "foreign keys", query, &db.ForeignKeys)
+}
+
+// addIndexSizes makes the tables' total sizes whole.
+func addIndexSizes(db *Database) {
+	sizes := map[int64]int64{}
+	for _, x := range db.Indexes {
+		sizes[x.Table] += x.Bytes
+	}
+	for i := range db.Tables {
+		db.Tables[i].TotalBytes += sizes[db.Tables[i].OID]
+	}
 }
