@@ -387,17 +387,26 @@ func (s *stack) nginxBroken(t *testing.T) {
 	mention(t, certs.ReloadForTest(t.Context(), o, onDisk), "not served within 5s of the reload", s.addr+" serves serial "+certs.Serial(before.SerialNumber))
 }
 
+// repaired goes through the command line: a reload is a change, and journalled.
 func (s *stack) repaired(t *testing.T) {
 	s.configure(t, nginxConf(live))
 	before := s.certificate(t)
-	r, err := s.renew(t, nil)
-	if err != nil || !r.Repaired || r.Outcome != certs.Unchanged || !strings.HasPrefix(r.Summary, "reloaded what was renewed before, and every address serves it") {
-		t.Fatalf("%+v, error %v", r, err)
+	sink := testenv.NewSink(t)
+	code, stdout, stderr := s.escrowctl(t, sink, "certs", "renew")
+	const done = "reloaded what was renewed before, and every address serves it; nothing due: ends in 90 d"
+	if code != 0 || !strings.HasPrefix(stdout, "OK  "+done) {
+		t.Fatalf("exit %d, stdout %q, stderr %s", code, stdout, stderr)
 	}
-	if !s.certificate(t).Equal(before) {
-		t.Error("it was renewed, where a reload was enough")
+	if !s.certificate(t).Equal(before) || !s.served(t).Equal(before) {
+		t.Error("it was renewed, where a reload was enough, or it is not served")
 	}
-	s.proven(t, r)
+	if texts := sink.Texts(t); len(texts) != 1 || !strings.Contains(texts[0], done) {
+		t.Errorf("people are told %q", texts)
+	}
+	changes, err := os.ReadFile(filepath.Join(s.home, "journal", "changes.jsonl"))
+	if err != nil || strings.Count(string(changes), "\n") != 1 || !strings.Contains(string(changes), "the disk was newer than what was served") || !strings.Contains(string(changes), certs.Fingerprint(before)[:8]) {
+		t.Errorf("the journal: %v: %s", err, changes)
+	}
 }
 
 func (s *stack) nginxStopped(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/stellarescrow/escrowctl/internal/check"
 	"github.com/stellarescrow/escrowctl/internal/compose"
 	"github.com/stellarescrow/escrowctl/internal/config"
+	"github.com/stellarescrow/escrowctl/internal/journal"
 	"github.com/stellarescrow/escrowctl/internal/ui"
 )
 
@@ -88,6 +89,7 @@ func (a *App) renewOutcome(ctx context.Context, d *deps, o certs.RenewOptions) (
 		out.Status = r.Report.Status
 		out.Status = check.Worst(out.Status, a.renewReports(ctx, d, o, r, &out))
 	}
+	d.journalRenewal(ctx, o, r, err)
 	if err != nil {
 		if errors.Is(err, certs.ErrTooOften) {
 			err = &misuse{err.Error()}
@@ -96,6 +98,30 @@ func (a *App) renewOutcome(ctx context.Context, d *deps, o certs.RenewOptions) (
 		return out, err
 	}
 	return out, a.showRenewal(r)
+}
+
+// journalRenewal writes down what was changed: certificates renewed, or nginx
+// reloaded.
+func (d *deps) journalRenewal(ctx context.Context, o certs.RenewOptions, r *certs.Renewal, err error) {
+	if len(r.Changed) == 0 && !r.Repaired {
+		return
+	}
+	e := journal.Entry{Type: "config", Command: "certs renew", Summary: r.Summary, Why: "renewal was due", Outcome: "ok"}
+	switch {
+	case o.Force:
+		e.Why = "forced"
+	case len(r.Changed) == 0:
+		e.Why = "the disk was newer than what was served"
+	}
+	if err != nil {
+		e.Summary, e.Outcome = err.Error(), "failed"
+	}
+	if r.Report != nil {
+		if leaf := r.Report.Disk.Leaf(); leaf != nil {
+			e.Fingerprints = []string{"sha256:" + certs.Fingerprint(leaf)[:8]}
+		}
+	}
+	d.journal(ctx, e)
 }
 
 // renewReports tells the platform how the certificate stands, and people what

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stellarescrow/escrowctl/internal/check"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 	"github.com/stellarescrow/escrowctl/internal/ui"
 )
@@ -184,5 +185,31 @@ func TestCertsCheckArguments(t *testing.T) {
 	inv.environ = append(inv.environ, "ESCROWCTL_CERTS_WARN_DAYS=5", "ESCROWCTL_CERTS_CRITICAL_DAYS=7")
 	if code := inv.again(t, "certs", "check"); code != 3 || !strings.Contains(inv.errs.String(), "certs.critical_days (7) is more than certs.warn_days (5)") {
 		t.Errorf("exit %d: %s", code, &inv.errs)
+	}
+}
+
+// TestShiftCheckSeesNotReloaded: a certificate on the disk that is newer than
+// the one served.
+func TestShiftCheckSeesNotReloaded(t *testing.T) {
+	inv := certsInvocation(t, 40*certDay)
+	tlsServer(t, testNow().Add(-certDay), testNow().Add(89*certDay)) // writes ca.pem
+	fresh, err := os.ReadFile("ca.pem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{"cert", "chain", "fullchain"} {
+		name := "none/archive/escrow.test/" + kind + "1.pem"
+		for _, dir := range []string{"none/archive/escrow.test", "none/live/escrow.test", "none/renewal"} {
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write(t, name, string(fresh))
+		if err := os.Symlink("../../archive/escrow.test/"+kind+"1.pem", "none/live/escrow.test/"+kind+".pem"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := shiftOnly(t, inv, "certs"); r.Status == check.OK || !strings.Contains(r.Summary, "renewed but not reloaded") {
+		t.Errorf("%+v", r)
 	}
 }

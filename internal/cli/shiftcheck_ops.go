@@ -320,8 +320,9 @@ func (d *deps) certsProbe() check.Probe {
 	return health.Certs(opt)
 }
 
-// certResult looks at what a host serves. What certbot has on the disk, and
-// what the CA says, are for 'certs check': they take longer than a glance.
+// certResult looks at what a host serves and, of the domain, at what certbot has
+// on the disk: renewed but not reloaded is seen by both only. What the CA says is
+// for 'certs check', which has more time.
 func (d *deps) certResult(ctx context.Context, word string, own bool) check.Result {
 	c := d.cfg.Certs
 	fault := func(err error) check.Result {
@@ -339,8 +340,26 @@ func (d *deps) certResult(ctx context.Context, word string, own bool) check.Resu
 		if o.Addresses, err = withPort(c.Address, o.Port); err != nil {
 			return fault(err)
 		}
+		o.Files = glance{d, d.cfg.ShiftCheck.Timeout / 3}
 	}
 	return certs.Check(ctx, o).Result()
+}
+
+// glance reads certbot's files within a part of the check's time, so that an
+// engine that hangs costs a note and not the verdict on what is served.
+type glance struct {
+	deps  *deps
+	limit time.Duration
+}
+
+func (g glance) Read(ctx context.Context) ([]certs.File, error) {
+	ctx, cancel := context.WithTimeout(ctx, g.limit)
+	defer cancel()
+	files, why, _ := g.deps.certFiles(ctx)
+	if files == nil {
+		return nil, errors.New(why)
+	}
+	return files.Read(ctx)
 }
 
 // unsaved reads documents and writes none: a glance leaves the history of
