@@ -198,7 +198,6 @@ func (r *run) restore(ctx context.Context, b *Backup) error {
 		return err
 	}
 	defer src.Close()
-	r.enter("loading")
 	r.load, err = sqlload.Load(ctx, src.Source, sqlload.Options{
 		Connect:  func(ctx context.Context) (*pgconn.PgConn, error) { return r.in.Connect(ctx, target) },
 		Jobs:     r.Jobs,

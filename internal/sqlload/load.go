@@ -104,6 +104,9 @@ func Load(ctx context.Context, src sqldump.Source, opt Options) (*Result, error)
 		opt.Jobs = runtime.GOMAXPROCS(0)
 	}
 	l := &loader{src: src, opt: opt, result: &Result{}, phase: sqldump.PreData, since: opt.Now()}
+	if opt.Entering != nil {
+		opt.Entering(sqldump.PreData)
+	}
 	main, err := l.session(ctx)
 	if err != nil {
 		return nil, err

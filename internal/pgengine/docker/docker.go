@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/system"
 	"github.com/moby/moby/client"
 	"github.com/shirou/gopsutil/v4/mem"
@@ -148,7 +147,7 @@ func (e *Engine) Reap(ctx context.Context, dead func(owner string, sameHost bool
 	}
 	var gone []string
 	for _, c := range list.Items {
-		if !e.over(c, dead) {
+		if !e.over(c.Labels, dead) {
 			continue
 		}
 		if err := e.remove(ctx, c.ID); err != nil {
@@ -160,15 +159,39 @@ func (e *Engine) Reap(ctx context.Context, dead func(owner string, sameHost bool
 		}
 		gone = append(gone, "container "+name)
 	}
+	volumes, err := e.reapVolumes(ctx, dead)
+	return append(gone, volumes...), err
+}
+
+// reapVolumes removes volumes whose container went without them, as when the
+// engine itself was killed.
+func (e *Engine) reapVolumes(ctx context.Context, dead func(owner string, sameHost bool) bool) ([]string, error) {
+	list, err := e.client.VolumeList(ctx, client.VolumeListOptions{Filters: make(client.Filters).Add("label", labelRun)})
+	if err != nil {
+		return nil, compose.EngineError(ctx, e.client, "list volumes", err)
+	}
+	var gone []string
+	for _, v := range list.Items {
+		if !e.over(v.Labels, dead) {
+			continue
+		}
+		_, err := e.client.VolumeRemove(ctx, v.Name, client.VolumeRemoveOptions{})
+		switch {
+		case err == nil:
+			gone = append(gone, "volume "+v.Name)
+		case !strings.Contains(err.Error(), "in use") && !strings.Contains(err.Error(), "no such volume"):
+			return gone, compose.EngineError(ctx, e.client, "remove volume "+v.Name, err)
+		}
+	}
 	return gone, nil
 }
 
-func (e *Engine) over(c container.Summary, dead func(owner string, sameHost bool) bool) bool {
-	expires, err := time.Parse(time.RFC3339, c.Labels[labelExpires])
+func (e *Engine) over(labels map[string]string, dead func(owner string, sameHost bool) bool) bool {
+	expires, err := time.Parse(time.RFC3339, labels[labelExpires])
 	if err != nil || !e.now().Before(expires) {
 		return true
 	}
-	return c.Labels[labelKeep] == "" && dead(c.Labels[labelOwner], c.Labels[labelHost] == e.host)
+	return labels[labelKeep] == "" && dead(labels[labelOwner], labels[labelHost] == e.host)
 }
 
 // remove removes a container with its volumes, and waits until it is gone.

@@ -122,7 +122,8 @@ func (e *Engine) container(s pgengine.Spec, p plan, user string) (*container.Con
 	if p.storage == pgengine.Memory {
 		host.Tmpfs[p.volume] = "size=1m" // in place of a volume that nobody would use
 	} else {
-		host.Mounts = []mount.Mount{{Type: mount.TypeVolume, Target: p.volume}} // without a name: it goes with the container
+		// Without a name: it goes with the container.
+		host.Mounts = []mount.Mount{{Type: mount.TypeVolume, Target: p.volume, VolumeOptions: &mount.VolumeOptions{Labels: config.Labels}}}
 	}
 	return config, host
 }
