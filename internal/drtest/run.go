@@ -201,6 +201,7 @@ func (r *run) restore(ctx context.Context, b *Backup) error {
 	r.load, err = sqlload.Load(ctx, src.Source, sqlload.Options{
 		Connect:  func(ctx context.Context) (*pgconn.PgConn, error) { return r.in.Connect(ctx, target) },
 		Jobs:     r.Jobs,
+		Freeze:   true, // nobody else looks
 		Mend:     r.mend,
 		Now:      r.Now,
 		Progress: r.progress(b),

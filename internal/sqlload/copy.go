@@ -133,7 +133,11 @@ func (c *copying) run(ctx context.Context, s *session) error {
 	}
 	r := &blockReader{c: c, cur: first}
 	r.enter(first)
-	tag, err := s.conn.CopyFrom(ctx, r, first.statement)
+	statement := first.statement
+	if fresh && c.l.opt.Freeze {
+		statement += " WITH (FREEZE)"
+	}
+	tag, err := s.conn.CopyFrom(ctx, r, statement)
 	if err != nil {
 		return c.explain(err, at)
 	}

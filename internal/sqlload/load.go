@@ -1,7 +1,7 @@
 // Package sqlload loads a plain dump into a PostgreSQL server over the wire
-// protocol, in parallel: several tables at once, the largest first, then
-// several indexes and constraints at once, as pg_restore -j does for its own
-// formats. Rows keep the order that the dump has them in.
+// protocol, in parallel: several tables at once, the largest first, beside them
+// the indexes of those that are loaded, then constraints and the rest, as
+// pg_restore -j does for its own formats. Rows keep the order that the dump has them in.
 //
 // It takes psql's place: every statement is sent as psql would send it and the
 // first error ends the load. Meta-commands are not run, so a hostile dump has
@@ -10,19 +10,16 @@ package sqlload
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stellarescrow/escrowctl/internal/sqldump"
-	"golang.org/x/sync/errgroup"
 )
 
 // Options say how to load.
@@ -36,6 +33,10 @@ type Options struct {
 	Only func(table string) bool
 	// RowsOnly leaves out all but the rows, for tables that are there.
 	RowsOnly bool
+	// Freeze loads rows as if they had always been there, which spares the server
+	// a second look at each. Until the load has ended, sessions with an older
+	// snapshot see them.
+	Freeze bool
 	// Mend, if not nil, is asked about a statement without rows that failed: if
 	// it returns true, the statement is tried again.
 	Mend func(ctx context.Context, conn *pgconn.PgConn, err error) bool
@@ -51,8 +52,8 @@ type Options struct {
 type Result struct {
 	Rows   map[string]int64 // by table as SQL names it
 	Schema time.Duration    // pre-data
-	Load   time.Duration    // rows
-	Index  time.Duration    // indexes, constraints and the rest
+	Load   time.Duration    // rows, and the indexes that were built meanwhile
+	Index  time.Duration    // the rest, after the last row
 	// Decompress is the time that checking and decompressing took, of all
 	// connections together: it runs beside the server's own work.
 	Decompress time.Duration
@@ -103,7 +104,7 @@ func Load(ctx context.Context, src sqldump.Source, opt Options) (*Result, error)
 	if opt.Jobs <= 0 {
 		opt.Jobs = runtime.GOMAXPROCS(0)
 	}
-	l := &loader{src: src, opt: opt, result: &Result{}, phase: sqldump.PreData, since: opt.Now()}
+	l := &loader{src: src, opt: opt, result: &Result{}, early: map[int]bool{}, phase: sqldump.PreData, since: opt.Now()}
 	if opt.Entering != nil {
 		opt.Entering(sqldump.PreData)
 	}
@@ -145,7 +146,9 @@ type loader struct {
 
 	phase    sqldump.Section
 	since    time.Time
-	preamble []string // the SETs of the pre-data, for further sessions
+	preamble []string     // the SETs of the pre-data, for further sessions
+	early    map[int]bool // statements of the post-data, counted from 1, that were run beside the rows
+	number   int          // of the last statement of the post-data
 	post     scheduler
 	decoders sync.Pool
 
@@ -163,6 +166,7 @@ func (l *loader) indexed(ctx context.Context, src *sqldump.Indexed) error {
 	if err := l.rows(ctx, src); err != nil {
 		return err
 	}
+	l.enter(sqldump.PostData)
 	if l.opt.RowsOnly {
 		return nil
 	}
@@ -170,37 +174,7 @@ func (l *loader) indexed(ctx context.Context, src *sqldump.Indexed) error {
 	if err := src.EachSQL(ctx, sqldump.Data, statements); err != nil {
 		return err
 	}
-	l.enter(sqldump.PostData)
 	return src.EachSQL(ctx, sqldump.PostData, statements)
-}
-
-// rows loads the tables, the largest first, so that none is left to run alone
-// at the end.
-func (l *loader) rows(ctx context.Context, src *sqldump.Indexed) error {
-	tables := slices.DeleteFunc(src.Tables(), func(r sqldump.Rows) bool { return l.opt.Only != nil && !l.opt.Only(r.Table) })
-	slices.SortStableFunc(tables, func(a, b sqldump.Rows) int { return cmp.Compare(b.Size, a.Size) })
-	queue := make(chan sqldump.Rows, len(tables))
-	for _, t := range tables {
-		queue <- t
-	}
-	close(queue)
-	g, ctx := errgroup.WithContext(ctx)
-	for range min(l.opt.Jobs, len(tables)) {
-		g.Go(func() error {
-			s, err := l.prepared(ctx)
-			if err != nil {
-				return err
-			}
-			defer s.close()
-			for t := range queue {
-				if err := l.copyTable(ctx, s, src, t); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	return g.Wait()
 }
 
 // plain loads in the file's order, the rows of one table after another.
@@ -257,8 +231,9 @@ func (l *loader) enter(next sqldump.Section) {
 	case sqldump.PostData:
 		l.result.Index += now.Sub(l.since)
 	}
+	before := l.phase
 	l.phase, l.since = next, now
-	if next != "" && l.opt.Entering != nil {
+	if next != "" && next != before && l.opt.Entering != nil {
 		l.opt.Entering(next)
 	}
 }
@@ -288,6 +263,11 @@ func (l *loader) sql(p *sqldump.Part, d *sqldump.Decoder, buf []byte) ([]byte, e
 func (l *loader) statement(ctx context.Context, p *sqldump.Part, s sqldump.Statement) error {
 	text := string(s.Text)
 	at := Error{Line: p.Line + s.Line, Statement: firstLine(text)}
+	if p.Section == sqldump.PostData {
+		if l.number++; l.early[l.number] {
+			return nil
+		}
+	}
 	if s.Meta {
 		if bytes.HasPrefix(s.Text, []byte(`\restrict `)) || bytes.HasPrefix(s.Text, []byte(`\unrestrict `)) {
 			return nil
