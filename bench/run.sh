@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 RUNS=${RUNS:-3} BIG=${BIG:-1}
 work=${WORK:-$(mktemp -d)}
 bin=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1)
-readonly PORT=5999 S3PORT=5998
+readonly PORT=5999 S3PORT=5998 DRPORT=5997
 readonly TUNED="-c fsync=off -c full_page_writes=off -c wal_level=minimal -c max_wal_senders=0 -c autovacuum=off -c shared_buffers=1GB -c maintenance_work_mem=512MB -c max_wal_size=16GB"
 
 as_postgres() { if [ "$(id -u)" = 0 ]; then su postgres -s /bin/sh -c "$*"; else sh -c "$*"; fi; }
@@ -75,6 +75,8 @@ measure() {
 		createdb r2
 		timed escrowctl-restore bin/escrowctl -q backup restore latest --to r2
 		dropdb r2
+		timed script-dr-test bench/script-dr-test.sh "$POSTGRES_IMAGE" "$work/files/script.sql.gz" $DRPORT
+		timed escrowctl-dr-test bin/escrowctl -q dr-test latest --from local --engine docker --image "$POSTGRES_IMAGE"
 	done
 	stat -c 'script %s' "$work/files/script.sql.gz" >"$work/sizes"
 	stat -c 'escrowctl %s' "$(ls "$work"/backups/*.sql.gz | tail -1)" >>"$work/sizes"
@@ -85,7 +87,9 @@ measure() {
 	fi
 }
 
+need_docker
 make -s build
+scripts/images.sh postgres
 start_servers
 say "making the database"
 make_db src

@@ -70,6 +70,34 @@ demo_backup() {
 	show backup restore latest --to "$RESTORED"
 }
 
+# flip changes one bit in the middle of a file.
+flip() {
+	python3 - "$1" <<-'PY'
+		import sys
+		with open(sys.argv[1], "r+b") as f:
+		    f.seek(0, 2)
+		    middle = f.tell() // 2
+		    f.seek(middle)
+		    byte = f.read(1)[0]
+		    f.seek(middle)
+		    f.write(bytes([byte ^ 4]))
+	PY
+}
+
+demo_dr_test() {
+	heading 'Prove it: restore the newest backup, straight from the bucket, into a throwaway container without a network'
+	show dr-test
+	heading 'One flipped bit in a copy: the test must fail'
+	local newest
+	newest=$(find "$BACKUP_DIR" -name '*.sql.gz' | sort | tail -1)
+	cp "${newest%.sql.gz}".* "$work"
+	flip "$work/${newest##*/}"
+	local code=0
+	printf '%s$ escrowctl dr-test damaged/%s%s\n' "$dim" "${newest##*/}" "$plain"
+	bin/escrowctl dr-test "$work/${newest##*/}" || code=$?
+	[ "$code" -eq 2 ] || die "a damaged backup ended with exit code $code, not 2"
+}
+
 compare() {
 	heading 'Compare the two, row counts of every table'
 	counts stellar_escrow >"$work/source"
@@ -90,6 +118,7 @@ heading 'Start the sandbox: the platform in small'
 start_sandbox
 demo_backup
 compare
+demo_dr_test
 # The sections of further commands go here, each a function like demo_backup.
 
 printf '\n%sdone in %d s.%s The sandbox keeps running. To go on by hand:\n' "$bold" $((SECONDS - started)) "$plain"
