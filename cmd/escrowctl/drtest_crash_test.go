@@ -47,6 +47,9 @@ func owned(t *testing.T, pids map[int]bool) []string {
 func TestDRTestCrash(t *testing.T) {
 	t.Parallel()
 	kills := 50
+	if testing.Short() {
+		kills = 10
+	}
 	s := newDRSandbox(t)
 	s.docker(t)
 	run := func(i int) *exec.Cmd {

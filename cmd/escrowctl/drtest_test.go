@@ -11,7 +11,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"filippo.io/age"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
@@ -381,4 +383,41 @@ func envOf(env []string, name string) string {
 		}
 	}
 	panic(fmt.Sprintf("no %s", name))
+}
+
+// TestDRTestEncrypted streams age-encrypted and zstd backups from the bucket.
+func TestDRTestEncrypted(t *testing.T) {
+	t.Parallel()
+	s := newDRSandbox(t)
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(t.TempDir(), "key.txt")
+	if err := os.WriteFile(key, []byte(id.String()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.env = append(s.env, "ESCROWCTL_BACKUP_RECIPIENTS="+id.Recipient().String(), "ESCROWCTL_BACKUP_COMPRESSION=zstd")
+	time.Sleep(time.Second) // names go by the second
+	if code, out, errs := s.run(t, "backup"); code > 1 {
+		t.Fatalf("backup: exit %d: %s%s", code, out, errs)
+	}
+	if code, out, errs := s.run(t, "dr-test", "--engine", "local"); code != 3 || !strings.Contains(out+errs, "the backup is encrypted") {
+		t.Errorf("without an identity: exit %d: %s%s", code, out, errs)
+	}
+	r := s.drTest(t, 0, "--engine", "local", "--identity", key)
+	if r.Kind != "indexed" || r.Rows != 8200 || !strings.HasPrefix(r.Where, "s3://") {
+		t.Errorf("%+v", r)
+	}
+	if status, summary := r.check("schema"); status != "ok" {
+		t.Errorf("schema: %s %s", status, summary)
+	}
+	other, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(key, []byte(other.String()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.drTest(t, 3, "--engine", "local", "--identity", key)
 }

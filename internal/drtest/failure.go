@@ -23,7 +23,7 @@ func (r *run) failure(ctx context.Context, err error) check.Result {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		c.Status = check.Critical
-		c.Summary = fmt.Sprintf("the time limit of %s was reached while %s", r.Limit, r.stage)
+		c.Summary = fmt.Sprintf("the time limit of %s was reached while %s", roughly(r.Limit), r.stage)
 		c.Action = "find out what it waits for; if it is only slow, raise dr_test.timeout"
 	case errors.As(err, &f):
 		c = f.Result

@@ -187,7 +187,7 @@ func seconds(name string, d, limit time.Duration) check.Figure {
 	return f
 }
 
-// roughly writes a time span with one or two units: 26h, 3d 4h, 12m.
+// roughly writes a time span with one or two units: 26h, 3d 4h, 12m 5s.
 func roughly(d time.Duration) string {
 	switch {
 	case d < 0:
@@ -195,7 +195,7 @@ func roughly(d time.Duration) string {
 	case d < time.Minute:
 		return fmt.Sprintf("%ds", int(d.Seconds()))
 	case d < time.Hour:
-		return fmt.Sprintf("%dm", int(d.Minutes()))
+		return strings.TrimSuffix(fmt.Sprintf("%dm %ds", int(d.Minutes()), int(d.Seconds())%60), " 0s")
 	case d < 48*time.Hour:
 		h, m := int(d.Hours()), int(d.Minutes())%60
 		if m == 0 {

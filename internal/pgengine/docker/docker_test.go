@@ -24,7 +24,8 @@ func open(t *testing.T) (*Engine, string) {
 
 func start(t *testing.T, e *Engine, s pgengine.Spec) *instance {
 	t.Helper()
-	s.Run, s.Owner, s.Log = strings.ToLower(t.Name())+time.Now().UTC().Format("150405.000000"), "test", t.Logf
+	s.Run, s.Log = strings.ToLower(t.Name())+time.Now().UTC().Format("150405.000000"), t.Logf
+	s.Owner = s.Run
 	if s.Expires.IsZero() {
 		s.Expires = time.Now().Add(time.Minute)
 	}
@@ -85,6 +86,67 @@ func TestStart(t *testing.T) {
 		}
 		if _, err := e.client.ContainerInspect(t.Context(), in.id, client.ContainerInspectOptions{}); err == nil {
 			t.Error("the container is still there")
+		}
+	}
+}
+
+// TestReap: what goes is what has expired or lost its owner, and nothing else.
+func TestReap(t *testing.T) {
+	t.Parallel()
+	e, image := open(t)
+	running := start(t, e, pgengine.Spec{Image: image, SQL: 1 << 20, Storage: pgengine.Disk})
+	kept := start(t, e, pgengine.Spec{Image: image, SQL: 1 << 20, Keep: true})
+	if err := kept.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	here := func(in *instance) bool {
+		_, err := e.client.ContainerInspect(t.Context(), in.id, client.ContainerInspectOptions{})
+		return err == nil
+	}
+	nobody := func(string, bool) bool { return false } // others' tests run on this engine too
+	if _, err := e.Reap(t.Context(), nobody); err != nil {
+		t.Fatal(err)
+	}
+	if !here(running) || !here(kept) {
+		t.Fatal("a server in use was removed")
+	}
+	gone, err := e.Reap(t.Context(), func(owner string, same bool) bool { return strings.HasSuffix(running.info.Name, owner) && same })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if here(running) || len(gone) != 1 || !strings.Contains(gone[0], running.info.Name) {
+		t.Errorf("removed %v", gone)
+	}
+	if !here(kept) {
+		t.Error("the kept one is gone")
+	}
+	later := *e
+	later.now = func() time.Time { return time.Now().Add(time.Hour) }
+	if !later.over(map[string]string{labelExpires: time.Now().Add(time.Minute).Format(time.RFC3339), labelKeep: "keep"}, nobody) {
+		t.Error("an expired one is not removed")
+	}
+}
+
+// TestEndsByItself: a server ends when the connection of who started it does, and
+// a kept one when its time is up.
+func TestEndsByItself(t *testing.T) {
+	t.Parallel()
+	e, image := open(t)
+	orphan := start(t, e, pgengine.Spec{Image: image, SQL: 1 << 20})
+	kept := start(t, e, pgengine.Spec{Image: image, SQL: 1 << 20, Keep: true, Expires: time.Now().Add(8 * time.Second)})
+	orphan.stream.Close()
+	kept.stream.Close()
+	for _, in := range []*instance{orphan, kept} {
+		deadline := time.Now().Add(time.Minute)
+		for {
+			_, err := e.client.ContainerInspect(t.Context(), in.id, client.ContainerInspectOptions{})
+			if err != nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s is still there", in.info.Name)
+			}
+			time.Sleep(50 * time.Millisecond)
 		}
 	}
 }
