@@ -38,6 +38,7 @@ const (
 	backupJob      = "backup"
 	pruneJob       = "backup-prune"
 	uploadJob      = "backup-upload"
+	restoreJob     = "backup-restore"
 	holdDoc        = "backup-hold"
 	verifiedDoc    = "backup-verified"
 	keepVerdicts   = 1000
@@ -280,7 +281,7 @@ func (a *App) ackCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "ack", Short: "acknowledge a backup that shrank, so that pruning goes on", Args: noArgs,
 		Example: "  escrowctl backup ack",
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, err := a.open(changes)
 			if err != nil {
 				return err
@@ -294,6 +295,7 @@ func (a *App) ackCommand() *cobra.Command {
 				if err := d.state.Save(holdDoc, hold{Since: a.io.Now().UTC()}); err != nil {
 					return err
 				}
+				d.journal(cmd.Context(), operation("backup ack", "acknowledged: "+strings.Join(h.Losses, "; ")))
 			}
 			return a.showAcked(h)
 		},

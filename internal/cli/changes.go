@@ -58,7 +58,7 @@ func (a *App) changesListCommand() *cobra.Command {
 		Use: "list", Short: "the latest changes, newest first", Args: noArgs,
 		Example: "  escrowctl changes list\n  escrowctl changes list --type contract --limit 0",
 		RunE: func(*cobra.Command, []string) error {
-			if kind != "" {
+			if kind != "" && kind != operationType {
 				c, err := journal.Type(kind)
 				if err != nil {
 					return &misuse{"--type: " + err.Error()}

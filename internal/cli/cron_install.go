@@ -149,6 +149,7 @@ func (a *App) cronInstall(ctx context.Context, f cronInstall) error {
 		if a.rememberCron(jobs) != nil {
 			a.io.Debug("when the rows were installed is not remembered")
 		}
+		d.journal(ctx, operation("cron install", ui.Plural(len(rows), "row", "rows")+" in the "+c.name))
 		err = a.cronSay("ok  %s in the %s", ui.Plural(len(rows), "row", "rows"), c.name)
 	}
 	if err != nil {
@@ -331,6 +332,7 @@ func (a *App) cronRemove(ctx context.Context, p cronPlace) error {
 		return a.cronSay("dry run: nothing is changed")
 	case changed:
 		a.forgetCron()
+		a.journalAlone(ctx, operation("cron remove", "the rows are removed from the "+c.name))
 	}
 	return a.cronSay("ok  removed from the %s", c.name)
 }

@@ -51,6 +51,7 @@ func (a *App) job(ctx context.Context, d *deps, name string, fn func(ctx context
 		}
 	}
 	d.scrubOutcome(&out)
+	d.journalJob(ctx, name, out, err)
 	out.Status = check.Worst(out.Status, a.send(ctx, d, name, run, &out, err))
 	if ferr := finishRun(run, out, err); ferr != nil {
 		a.io.Warn("the run is not recorded: %v", ferr)

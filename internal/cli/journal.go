@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/journal"
@@ -30,6 +31,49 @@ func (d *deps) journal(ctx context.Context, e journal.Entry) {
 	if _, err := d.addChange(ctx, e); err != nil {
 		d.app.io.Warn("the change is not in the journal: %v", err)
 	}
+}
+
+// operation is the entry of a command of ours that changed something which is no
+// change of the runbook's section 6.1.
+func operation(command, summary string) journal.Entry {
+	return journal.Entry{Type: operationType, Command: command, Summary: summary, Outcome: "ok"}
+}
+
+const operationType = "operation"
+
+// journalAlone writes a change where nothing else needs the state directory.
+func (a *App) journalAlone(ctx context.Context, e journal.Entry) {
+	d, err := a.open(changes)
+	if err != nil {
+		a.io.Warn("the change is not in the journal: %v", err)
+		return
+	}
+	defer d.close()
+	d.journal(ctx, e)
+}
+
+// journalJob writes what a job changed, if it is one that changes the platform:
+// pruning, restoring, and a renewal that brought a new certificate or failed.
+func (d *deps) journalJob(ctx context.Context, job string, out Outcome, err error) {
+	e := operation(strings.ReplaceAll(job, "backup-", "backup "), out.Verdict)
+	switch job {
+	case restoreJob:
+	case pruneJob:
+		if n, known := out.Figures["pruned"].(int); known && n == 0 && err == nil {
+			return
+		}
+	case certsJob:
+		e.Command = "certs renew"
+		if _, renewed := out.Figures["renewed"]; !renewed && err == nil {
+			return
+		}
+	default:
+		return
+	}
+	if err != nil {
+		e.Outcome = "failed"
+	}
+	d.journal(ctx, e)
 }
 
 // addChange fills in who, takes secrets out of the texts, writes the entry and

@@ -110,7 +110,7 @@ func (a *App) restore(ctx context.Context, what string, f restoreFlags) error {
 		_, err = fmt.Fprintf(a.io.Out, "would verify %s in %s and restore it into %s\n", ui.Clean(at.name), ui.Clean(at.store.Location()), target.Display())
 		return err
 	}
-	return a.job(ctx, d, "backup-restore", func(ctx context.Context) (Outcome, error) {
+	return a.job(ctx, d, restoreJob, func(ctx context.Context) (Outcome, error) {
 		at, err := d.locate(ctx, what, f.where)
 		if err != nil {
 			return Outcome{}, err

@@ -196,6 +196,9 @@ func (a *App) rotateAct(ctx context.Context, d *deps, r *keys.Rotator, do keys.A
 		rot.Stage = ""
 	}
 	if err := r.Allowed(rot, do); err != nil {
+		if rot.Stage.Ended() && !dryRun {
+			_, _, err = r.Do(ctx, do, why) // refuses, and clears up after a kill
+		}
 		return Outcome{}, err
 	}
 	drift, err := r.Service.Drift(ctx)

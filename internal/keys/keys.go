@@ -189,7 +189,11 @@ func (r *Rotator) active() (Rotation, error) {
 		return rot, err
 	}
 	if !found || rot.Stage.Ended() {
-		return rot, fmt.Errorf("%s: %w: begin one with rotate-keys start %s", r.Secret, ErrNone, r.Secret)
+		none := fmt.Errorf("%s: %w: begin one with rotate-keys start %s", r.Secret, ErrNone, r.Secret)
+		if found { // a process that was killed just after the end left its files
+			return rot, errors.Join(none, r.tidy())
+		}
+		return rot, none
 	}
 	if rot.EnvFile != r.EnvFile {
 		return rot, fmt.Errorf("%s: the rotation was begun on %s and this is %s: run it where it was begun, or set compose.env_file", r.Secret, rot.EnvFile, r.EnvFile)
