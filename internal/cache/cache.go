@@ -41,7 +41,11 @@ func (Error) RedisError() {}
 
 // Info returns the answer of INFO. Errors: Error, those of the connection, and
 // that the answer is not Redis's. None of them holds the password.
-func Info(ctx context.Context, opt Options) (string, error) {
+func Info(ctx context.Context, opt Options) (string, error) { return Do(ctx, opt, "INFO") }
+
+// Do sends one command and returns its answer, a simple or a bulk string. The
+// errors are those of Info.
+func Do(ctx context.Context, opt Options, words ...string) (string, error) {
 	t, err := parse(opt.URL)
 	if err != nil {
 		return "", err
@@ -53,7 +57,7 @@ func Info(ctx context.Context, opt Options) (string, error) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-	text, err := t.ask(conn)
+	text, err := t.ask(conn, words)
 	switch refused := Error(""); {
 	case err == nil:
 		return text, nil
@@ -133,16 +137,16 @@ func (t target) connect(ctx context.Context, dial func(context.Context, string, 
 }
 
 // ask sends everything at once and reads the answers.
-func (t target) ask(conn io.ReadWriter) (string, error) {
+func (t target) ask(conn io.ReadWriter, words []string) (string, error) {
 	var request strings.Builder
 	if t.password != "" {
-		words := []string{"AUTH", t.user, t.password}
+		login := []string{"AUTH", t.user, t.password}
 		if t.user == "" {
-			words = []string{"AUTH", t.password}
+			login = []string{"AUTH", t.password}
 		}
-		command(&request, words...)
+		command(&request, login...)
 	}
-	command(&request, "INFO")
+	command(&request, words...)
 	if _, err := io.WriteString(conn, request.String()); err != nil {
 		return "", err
 	}

@@ -26,8 +26,16 @@ const rotateJob = "rotate-keys"
 func keyLists() []string { return []string{"API_KEYS", "ADMIN_KEYS"} }
 
 func (a *App) rotateKeysCommand() *cobra.Command {
+	var dryRun bool
+	var why string
 	cmd := &cobra.Command{
-		Use: "rotate-keys", Short: "rotate the API's keys over a week, proven at every step", GroupID: "ops", Args: noArgs,
+		Use: "rotate-keys [SECRET]", Short: "rotate keys and passwords, proven at every step", GroupID: "ops", ValidArgs: passwords(),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 && slices.Contains(passwords(), args[0]) {
+				return nil
+			}
+			return noArgs(cmd, args)
+		},
 		Long: "Rotates API_KEYS and ADMIN_KEYS without an interruption for the consumers:\n\n" +
 			"  start     makes new keys and hands them out; nothing else changes\n" +
 			"  notify    tells the consumers, a week ahead, until when the old keys hold\n" +
@@ -37,11 +45,20 @@ func (a *App) rotateKeysCommand() *cobra.Command {
 			"            that they are refused\n\n" +
 			"'docker compose restart' loads no new .env: the service is recreated instead.\n" +
 			"A failed proof rolls back by itself. An action that was killed is run again.\n" +
+			"POSTGRES_PASSWORD and REDIS_PASSWORD are changed in one go: on the server, in\n" +
+			".env and its URLs, then in every service that holds it, and proven.\n" +
 			"Alone, rotate-keys shows where every rotation stands and what comes next." +
 			exitStatus("0  done, or nothing is due", "1  a rotation is overdue", "2  failed; rolled back if it says so", "3  not allowed yet, misuse, or cannot be proven: nothing was changed"),
-		Example: "  escrowctl rotate-keys\n  escrowctl rotate-keys start API_KEYS --per-consumer web,mobile --out keys\n  escrowctl rotate-keys activate API_KEYS --dry-run",
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.rotationStatus() },
+		Example: "  escrowctl rotate-keys\n  escrowctl rotate-keys start API_KEYS --per-consumer web,mobile --out keys\n  escrowctl rotate-keys activate API_KEYS --dry-run\n  escrowctl rotate-keys POSTGRES_PASSWORD --dry-run",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				return a.swap(cmd.Context(), args[0], why, false, dryRun)
+			}
+			return a.rotationStatus()
+		},
 	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "of a password: say what would be done")
+	cmd.Flags().StringVar(&why, "why", "", "the `reason`, for the journal")
 	cmd.AddCommand(a.rotateStartCommand(), a.rotateNotifyCommand(), a.rotateCancelCommand(),
 		a.rotateStatusCommand(), a.rotateDueCommand(), a.rotateRecordCommand(),
 		a.rotateActCommand(keys.Activate, "load the new keys beside the old ones, and prove both",
@@ -144,12 +161,19 @@ func (s *keyService) Drift(ctx context.Context) ([]string, error) {
 func (a *App) rotateActCommand(do keys.Action, short, long string) *cobra.Command {
 	var dryRun bool
 	var why string
-	args, names := secretArg(keyLists())
+	all := keyLists()
+	if do == keys.Rollback {
+		all = append(all, passwords()...)
+	}
+	args, names := secretArg(all)
 	cmd := &cobra.Command{
-		Use: string(do) + " API_KEYS|ADMIN_KEYS", Short: short, Args: args, ValidArgs: names,
+		Use: string(do) + " SECRET", Short: short, Args: args, ValidArgs: names,
 		Long:    long + exitStatus("0  done and proven", "2  failed; rolled back if it says so", "3  not allowed yet, or cannot be proven: nothing was changed"),
 		Example: fmt.Sprintf("  escrowctl rotate-keys %s API_KEYS --dry-run\n  escrowctl rotate-keys %s API_KEYS", do, do),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if slices.Contains(passwords(), args[0]) {
+				return a.swap(cmd.Context(), args[0], why, true, dryRun)
+			}
 			return a.rotating(cmd.Context(), args[0], dryRun, func(ctx context.Context, d *deps, r *keys.Rotator) (Outcome, error) {
 				return a.rotateAct(ctx, d, r, do, why, dryRun)
 			})
@@ -313,6 +337,8 @@ func rotationError(err error) error {
 // nextStep says what comes next and when it is allowed.
 func nextStep(rot keys.Rotation, now time.Time) string {
 	switch {
+	case rot.Doing == keys.Swap:
+		return fmt.Sprintf("it began and did not end: escrowctl rotate-keys %s, or rollback", rot.Secret)
 	case rot.Doing != "":
 		return fmt.Sprintf("%s began and did not end: escrowctl rotate-keys %s %s, or rollback", rot.Doing, resume(rot.Doing), rot.Secret)
 	case rot.Emergency && rot.Stage == keys.Planned:

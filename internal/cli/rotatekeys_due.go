@@ -38,7 +38,7 @@ func (a *App) rotationStatus() error {
 		Next string `json:"next,omitempty"`
 	}
 	rows := []row{}
-	for _, name := range keyLists() {
+	for _, name := range append(keyLists(), passwords()...) {
 		r := &keys.Rotator{Secret: name, Docs: d.state}
 		rot, found, err := r.Current()
 		if err != nil {
