@@ -93,6 +93,8 @@ make_env() {
 			API_BASE_URL=http://127.0.0.1:$indexer
 			HORIZON_URL=http://127.0.0.1:$horizon
 			ESCROWCTL_GRAFANA_URL=http://127.0.0.1:$grafana
+			ESCROWCTL_ALERTMANAGER_URL=http://127.0.0.1:$alertmanager
+			ESCROWCTL_PROMETHEUS_URL=http://127.0.0.1:$prometheus
 			ESCROWCTL_API_URL=http://127.0.0.1:$api
 			CERT_DOMAIN=$SANDBOX_DOMAIN
 			ESCROWCTL_CERTS_ADDRESS=127.0.0.1:$https
