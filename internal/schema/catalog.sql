@@ -78,7 +78,8 @@ SELECT 'column', format('%I.%I.%I', n.nspname, c.relname, a.attname), format('%I
   'storage', CASE WHEN a.attstorage <> t.typstorage THEN a.attstorage::text END,
   'compression', $14(CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END{NULL}),
   'statistics', CASE WHEN a.attstattarget >= 0 THEN a.attstattarget::text END,
-  'options', array_to_string(a.attoptions, ', '), 'foreign options', array_to_string(a.attfdwoptions, ', '),
+  -- 15.20 and its like keep a number of their own here, new for each table.
+  'options', (SELECT string_agg(o, ', ') FROM unnest(a.attoptions) o WHERE o NOT LIKE 'pg_attver=%'), 'foreign options', array_to_string(a.attfdwoptions, ', '),
   'rights', $rights(a.attacl, c, c.relowner)))
 FROM (SELECT c.*, EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid) AS inherits FROM pg_class c) c
 JOIN pg_namespace n ON n.oid = c.relnamespace
