@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/sqldump"
+	"github.com/stellarescrow/escrowctl/internal/store"
 )
 
 // ManifestVersion is the version of the manifest's format. Readers refuse a
@@ -103,6 +104,8 @@ func (s *Summary) check(name string) error {
 		return fmt.Errorf("manifest of %s: version %d is newer than this escrowctl knows (%d): use a newer escrowctl", name, s.SchemaVersion, ManifestVersion)
 	case s.Name != name:
 		return fmt.Errorf("manifest of %s: %w: it belongs to %q", name, ErrBadManifest, s.Name)
+	case s.Globals != nil && store.CheckName(s.Globals.Name) != nil:
+		return fmt.Errorf("manifest of %s: %w: %q is no name of a file beside it", name, ErrBadManifest, s.Globals.Name)
 	case s.Size <= 0 || len(s.SHA256) != 64:
 		return fmt.Errorf("manifest of %s: %w: no size or checksum", name, ErrBadManifest)
 	}

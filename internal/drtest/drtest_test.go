@@ -111,11 +111,13 @@ func TestExpected(t *testing.T) {
 // server is an instance that is alive or dead.
 type server struct{ died string }
 
-func (s server) Info() pgengine.Info                                     { return pgengine.Info{} }
-func (s server) Connect(context.Context, string) (*pgconn.PgConn, error) { return nil, errors.New("no") }
-func (s server) Psql(string) string                                      { return "" }
-func (s server) Died() string                                            { return s.died }
-func (s server) Close(context.Context) error                             { return nil }
+func (s server) Info() pgengine.Info { return pgengine.Info{} }
+func (s server) Connect(context.Context, string) (*pgconn.PgConn, error) {
+	return nil, errors.New("no")
+}
+func (s server) Psql(string) string          { return "" }
+func (s server) Died() string                { return s.died }
+func (s server) Close(context.Context) error { return nil }
 
 // TestFailure: what is the backup's fault fails it, what is not proves nothing.
 func TestFailure(t *testing.T) {
@@ -140,7 +142,9 @@ func TestFailure(t *testing.T) {
 		{"the bucket", errors.New("connection reset"), "", check.Unknown, "connection reset"},
 		{"a meta-command", &sqlload.Error{Line: 3, Err: sqlload.ErrMetaCommand}, "", check.Critical, "meta-command"},
 	} {
-		b := Backup{Damage: func(err error) bool { return errors.Is(err, sqldump.ErrDamaged) || errors.Is(err, sqldump.ErrTruncated) }}
+		b := Backup{Damage: func(err error) bool {
+			return errors.Is(err, sqldump.ErrDamaged) || errors.Is(err, sqldump.ErrTruncated)
+		}}
 		r := &run{rep: &Report{Backup: b}, in: server{tt.died}}
 		got := r.failure(t.Context(), tt.err)
 		if got.Status != tt.want || !strings.Contains(got.Summary, tt.says) {

@@ -32,10 +32,19 @@ func (r *run) failure(ctx context.Context, err error) check.Result {
 		c.Action = "test an older backup, and take a new one: escrowctl backup"
 	case r.in != nil && (resources(err) || r.in.Died() != "" && !answered(err)):
 		c.Summary, c.Action = r.exhausted(err)
+	case errors.As(err, &stmt) && !answered(err) && !ours(err):
+		c.Summary = "the connection to the server broke: " + err.Error()
+		c.Action = "look what became of the server or of Docker, and test again"
 	case errors.As(err, &stmt):
 		c = statementFailed(stmt)
 	}
 	return c
+}
+
+// ours says whether it was not the server that refused a statement, but the
+// loader.
+func ours(err error) bool {
+	return errors.Is(err, sqlload.ErrMetaCommand) || errors.Is(err, sqlload.ErrRowCount) || errors.Is(err, sqlload.ErrOpenTransaction)
 }
 
 // exhausted words that it was the server which failed, and not the backup.

@@ -13,10 +13,12 @@ import (
 
 const begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;\n"
 
+// searchPath keeps a database's own from leading to functions of its making.
+const searchPath = "SET LOCAL search_path = '';\n"
+
 // settings fix what changes how the server words things. With an empty
 // search_path every name is qualified.
-const settings = `SET LOCAL search_path = '';
-SET LOCAL client_encoding = 'UTF8';
+const settings = searchPath + `SET LOCAL client_encoding = 'UTF8';
 SET LOCAL lock_timeout = '60s';
 SET LOCAL statement_timeout = '5min';
 SET LOCAL datestyle = 'ISO';

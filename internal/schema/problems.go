@@ -130,7 +130,7 @@ func sequencesBehind(ctx context.Context, conn *pgconn.PgConn) ([]Problem, error
 	}
 	var found []Problem
 	i := 0
-	err = eachRow(ctx, conn, begin+sql.String()+"COMMIT", func(row [][]byte) error {
+	err = eachRow(ctx, conn, begin+searchPath+sql.String()+"COMMIT", func(row [][]byte) error {
 		f := all[i]
 		i++
 		if row[1] == nil {

@@ -71,6 +71,11 @@ func (x *Index) Validate() error {
 	if x.Codec != Gzip && x.Codec != Zstd {
 		return fmt.Errorf("%w: compression %q", ErrBadIndex, x.Codec)
 	}
+	for i := range len(x.Encoding) {
+		if !isWordPart(x.Encoding[i]) && x.Encoding[i] != '-' {
+			return fmt.Errorf("%w: encoding %q", ErrBadIndex, x.Encoding)
+		}
+	}
 	sum := Index{Codec: x.Codec}
 	section := PreData
 	for i, m := range x.Members {

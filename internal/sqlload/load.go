@@ -98,6 +98,10 @@ var ErrMetaCommand = errors.New("the dump holds a psql meta-command")
 // dump holds.
 var ErrRowCount = errors.New("the server took a different number of rows")
 
+// ErrOpenTransaction says that a dump begins a transaction and does not end it:
+// what is in it is lost.
+var ErrOpenTransaction = errors.New("the dump leaves a transaction open, so what is in it is lost")
+
 // Load loads src into the database that opt.Connect reaches. On an error the
 // database holds what was loaded until then.
 func Load(ctx context.Context, src sqldump.Source, opt Options) (*Result, error) {
@@ -126,6 +130,10 @@ func Load(ctx context.Context, src sqldump.Source, opt Options) (*Result, error)
 	if err == nil {
 		err = l.post.flush(ctx)
 	}
+	if err == nil && main.conn.TxStatus() != idle {
+		l.last.Err = ErrOpenTransaction
+		err = &l.last
+	}
 	l.enter("")
 	l.result.Decompress = time.Duration(l.decompressing.Load())
 	l.result.Rows = l.counts.all()
@@ -150,6 +158,7 @@ type loader struct {
 	early    map[int]bool // statements of the post-data, counted from 1, that were run beside the rows
 	number   int          // of the last statement of the post-data
 	post     scheduler
+	last     Error // where the last statement on main stands
 	decoders sync.Pool
 
 	decompressing atomic.Int64 // nanoseconds
@@ -283,6 +292,7 @@ func (l *loader) statement(ctx context.Context, p *sqldump.Part, s sqldump.State
 		return nil
 	}
 	if p.Section != sqldump.PostData {
+		l.last = at
 		return l.main.exec(ctx, text, at)
 	}
 	j := classify(s.Text)

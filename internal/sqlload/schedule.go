@@ -195,6 +195,11 @@ func (s *scheduler) do(ctx context.Context, c *session, j *job) error {
 		if try < 5 && errors.As(err, &pg) && pg.Code == deadlockDetected {
 			continue
 		}
+		if err == nil && c.conn.TxStatus() != idle {
+			// The next one may run on another session.
+			j.at.Err = ErrOpenTransaction
+			err = &j.at
+		}
 		return err
 	}
 }

@@ -76,6 +76,9 @@ func (s *session) close() {
 	}
 }
 
+// idle is a connection's status outside of transactions.
+const idle = 'I'
+
 // exec runs SQL by the simple protocol, as psql does.
 func (s *session) exec(ctx context.Context, sql string, at Error) error {
 	err := s.conn.Exec(ctx, sql).Close()
