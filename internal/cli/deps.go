@@ -143,8 +143,12 @@ func (d *deps) service(ctx context.Context) (*compose.Service, error) {
 
 // composeProject returns the compose project. Several may ask at once.
 func (d *deps) composeProject(ctx context.Context) (*compose.Project, error) {
+	return d.project.get(ctx, d.composeOptions())
+}
+
+func (d *deps) composeOptions() compose.Options {
 	c := d.cfg.Compose
-	return d.project.get(ctx, compose.Options{Project: c.Project, Dir: c.Dir, Files: c.Files, DockerHost: c.DockerHost})
+	return compose.Options{Project: c.Project, Dir: c.Dir, Files: c.Files, DockerHost: c.DockerHost}
 }
 
 // serviceNamed returns a service of the compose project that has a container,

@@ -19,6 +19,8 @@ type shiftProbe struct {
 // shiftProbes returns all checks, in the order in which equals are shown.
 func shiftProbes() []shiftProbe {
 	return []shiftProbe{
+		{id: health.ContainersID, build: (*deps).containersProbe},
+		{id: health.AlertsID, build: (*deps).alertsProbe, off: func(d *deps) string { return offKey(d.cfg.Alertmanager.URL, "alertmanager.url") }},
 		{id: health.IndexerID, build: (*deps).indexerProbe},
 		{id: health.APIID, build: (*deps).apiProbe, off: func(d *deps) string { return offKey(d.cfg.API.URL, "api.url") }},
 		{id: health.DatabaseID, build: (*deps).databaseProbe},
@@ -55,5 +57,16 @@ func (d *deps) grafanaProbe() check.Probe {
 	return health.Grafana(health.GrafanaOptions{
 		URL: d.cfg.Grafana.URL, User: d.cfg.Grafana.User, Password: d.cfg.Grafana.AdminPassword.Reveal(),
 		Limit: d.cfg.ShiftCheck.Timeout, Client: httpx.New(),
+	})
+}
+
+func (d *deps) alertsProbe() check.Probe {
+	watchdog := d.cfg.Alertmanager.Watchdog
+	if watchdog == config.Off {
+		watchdog = ""
+	}
+	return health.Alerts(health.AlertsOptions{
+		AlertmanagerURL: d.cfg.Alertmanager.URL, PrometheusURL: d.cfg.Prometheus.URL, Watchdog: watchdog, Shift: d.cfg.ShiftCheck.Shift,
+		Limit: d.cfg.ShiftCheck.Timeout, Memory: d.state, Client: httpx.New(), Now: d.app.io.Now,
 	})
 }

@@ -64,7 +64,9 @@ type Config struct {
 	Indexer  Indexer  `yaml:"indexer"`
 	API      API      `yaml:"api"`
 
-	ShiftCheck ShiftCheck `yaml:"shift_check"`
+	Alertmanager Alertmanager `yaml:"alertmanager"`
+	Prometheus   Prometheus   `yaml:"prometheus"`
+	ShiftCheck   ShiftCheck   `yaml:"shift_check"`
 }
 
 // Database is the database that is backed up.

@@ -273,7 +273,7 @@ func TestNoSecretIsShown(t *testing.T) {
 				{Environ: []string{k.envNames()[0] + "=" + value}},
 				{Flags: map[string]string{k.name: value}},
 			} {
-				if k.name == "compose.env_file" || k.name == "horizon.url" || k.name == "api.url" || k.name == "perf.urls" || k.name == "grafana.url" || k.name == "report.api_base_url" || k.name == "s3.endpoint" || k.rebase != nil {
+				if k.name == "compose.env_file" || k.name == "horizon.url" || k.name == "api.url" || k.name == "perf.urls" || k.name == "grafana.url" || k.name == "alertmanager.url" || k.name == "prometheus.url" || k.name == "report.api_base_url" || k.name == "s3.endpoint" || k.rebase != nil {
 					continue // a path or plain address is no secret
 				}
 				l, err := load(t, "", opts)

@@ -274,3 +274,11 @@ func ReviewItems() []string {
 		"Runbook improvements required",
 	}
 }
+
+// ProcedureFor returns the numbered runbook of a compose service of the platform
+// (section 5.2: ServiceDown has RB-001 to RB-005); ok is false for a service
+// that has none of its own.
+func ProcedureFor(service string) (id string, ok bool) {
+	id, ok = map[string]string{"postgres": "RB-001", "indexer": "RB-002", "api": "RB-003", "nginx": "RB-004", "redis": "RB-005"}[service]
+	return id, ok
+}
