@@ -160,3 +160,31 @@ func TestExport(t *testing.T) {
 		t.Errorf("%v\n%s", err, &csv)
 	}
 }
+
+// TestForged: an entry in the middle that is replaced by another one with a
+// right hash of its own.
+func TestForged(t *testing.T) {
+	t.Parallel()
+	l := filled(t, 4)
+	body, err := os.ReadFile(l.path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.SplitAfter(string(body), "\n")
+	second, _, err := open([]byte(strings.TrimSpace(lines[1])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.Summary = "another one"
+	line, _, err := seal(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines[1] = string(line) + "\n"
+	if err := os.WriteFile(l.path(), []byte(strings.Join(lines, "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, findings, err := l.Verify(); err != nil || len(findings) != 1 || !strings.Contains(findings[0].What, "entry 3 does not follow the entry before it") {
+		t.Errorf("%v, %v", findings, err)
+	}
+}
