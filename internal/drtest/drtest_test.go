@@ -41,6 +41,7 @@ func TestTrend(t *testing.T) {
 		{name: "faster", tests: months(50, 40, 30, 20), runway: -1, says: "gets faster by 10.0s a test"},
 		{name: "grows, far", tests: months(10, 12, 14, 16), runway: 42, says: "the RTO of 1m 40s is reached in 42 tests"},
 		{name: "grows, near", tests: months(60, 65, 70, 75, 80, 90), runway: 2, warn: true, says: "is reached in 2 tests, about 2026-07-31"},
+		{name: "soon, below 80 %", tests: months(40, 50, 60, 70), runway: 3, warn: true, says: "in 3 tests"},
 		{name: "over 80 %", tests: months(70, 75, 79, 81), runway: 5, warn: true, says: "in 5 tests"},
 		{name: "noise", tests: months(80, 82, 79, 81, 82), says: "stays as it is"},
 		{name: "over", tests: months(80, 90, 100, 110), runway: 0, warn: true, says: "is reached"},

@@ -122,6 +122,11 @@ func TestReap(t *testing.T) {
 	}
 	later := *e
 	later.now = func() time.Time { return time.Now().Add(time.Hour) }
+	everybody := func(string, bool) bool { return true }
+	unexpired := time.Now().Add(time.Minute).Format(time.RFC3339)
+	if e.over(map[string]string{labelExpires: unexpired, labelKeep: "keep"}, everybody) || !e.over(map[string]string{labelExpires: unexpired}, everybody) {
+		t.Error("a kept one goes by its time, any other with its owner")
+	}
 	if !later.over(map[string]string{labelExpires: time.Now().Add(time.Minute).Format(time.RFC3339), labelKeep: "keep"}, nobody) {
 		t.Error("an expired one is not removed")
 	}
