@@ -23,7 +23,7 @@ func (a *App) perfCommand() *cobra.Command {
 		Example: "  escrowctl perf analyze\n  escrowctl perf maintain --dry-run",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.perfAnalyzeCommand(), a.perfMaintainCommand())
+	cmd.AddCommand(a.perfAnalyzeCommand(), a.perfMaintainCommand(), a.perfHistoryCommand(), a.perfCompareCommand())
 	return cmd
 }
 
@@ -35,6 +35,7 @@ type analyzeFlags struct {
 	skip   []string
 
 	redisKeys bool
+	html      string
 }
 
 func (a *App) perfAnalyzeCommand() *cobra.Command {
@@ -71,6 +72,7 @@ func (a *App) perfAnalyzeCommand() *cobra.Command {
 	completeWords(cmd, "fail-on", "warning", "critical")
 	flags.StringSliceVar(&f.skip, "skip", nil, "leave `sources` out: database, statements, api,\ncontainers, redis, disk")
 	completeWords(cmd, "skip", perfSourceNames()...)
+	flags.StringVar(&f.html, "html", "", "also write the report with plots to this `file`")
 	flags.BoolVar(&f.redisKeys, "redis-keys", false, "also look for the biggest keys of Redis (scans it)")
 	return cmd
 }
@@ -107,6 +109,12 @@ func (a *App) analyze(ctx context.Context, d *deps, f analyzeFlags) (Outcome, er
 	if err := d.keep(archive, snap, report); err != nil {
 		a.io.Warn("%v: the next analysis will have nothing to compare with", err)
 		status = check.Worst(status, check.Warning)
+	}
+	if f.html != "" {
+		if err := d.writePage(f.html, report, perf.WriteHTML); err != nil {
+			a.io.Warn("%v", err)
+			status = check.Worst(status, check.Warning)
+		}
 	}
 	if a.asJSON() {
 		err = a.io.JSON(report)

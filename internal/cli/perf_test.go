@@ -210,3 +210,37 @@ func TestPerfEverySource(t *testing.T) {
 		t.Errorf("--skip everything: exit %d", code)
 	}
 }
+
+// TestPerfHistory keeps two analyses, lists and compares them, and writes a page.
+func TestPerfHistory(t *testing.T) {
+	pg := perfServer(t)
+	dir := t.TempDir()
+	env := []string{"ESCROWCTL_STATE_DIR=" + dir, "DATABASE_URL=" + pg.URL("stellar_escrow")}
+	if inv, code := perfRun(t, testNow(), env, "history"); code != 0 || !strings.Contains(inv.out.String(), "no analysis yet") {
+		t.Errorf("exit %d: %s", code, &inv.out)
+	}
+	page := filepath.Join(dir, "report.html")
+	perfRun(t, testNow(), env, "analyze")
+	if inv, code := perfRun(t, testNow().Add(time.Hour), env, "analyze", "--html", page); code != 0 {
+		t.Errorf("exit %d: %s%s", code, &inv.out, &inv.errs)
+	}
+	if text, err := os.ReadFile(page); err != nil || !strings.Contains(string(text), "<polyline") || !strings.Contains(string(text), "public.trades") {
+		t.Errorf("the page: %v", err)
+	}
+	inv, code := perfRun(t, testNow(), env, "history")
+	if code != 0 || strings.Count(inv.out.String(), "20260102T0") != 2 {
+		t.Errorf("exit %d: %s", code, &inv.out)
+	}
+	inv, code = perfRun(t, testNow(), env, "compare", "20260102T030405Z", "20260102T040405Z", "--json")
+	if r := perfReport(t, inv); code != 0 || r.Since == nil || r.Interval != 3600 {
+		t.Errorf("exit %d: %s", code, &inv.out)
+	}
+	for _, args := range [][]string{{"compare", "20260102T030405Z"}, {"compare", "20260102T030405Z", "nothing"}, {"compare", "20260102T040405Z", "20260102T030405Z"}} {
+		if inv, code := perfRun(t, testNow(), env, args...); code != 3 {
+			t.Errorf("%v: exit %d: %s", args, code, &inv.errs)
+		}
+	}
+	if inv, code := perfRun(t, testNow().Add(2*time.Hour), env, "analyze", "--html", filepath.Join(dir, "none", "x.html")); code != 1 || !strings.Contains(inv.errs.String(), "none/x.html") {
+		t.Errorf("a page that cannot be written: exit %d: %s", code, &inv.errs)
+	}
+}

@@ -36,7 +36,7 @@ func Analyse(now, before *Snapshot, opt Options) *Report {
 		opt.Top = DefaultTop
 	}
 	a := &analysis{now: now, before: before, opt: opt, suggested: map[string]bool{}, out: &Report{
-		SchemaVersion: ReportVersion, TakenAt: now.TakenAt, Notes: []string{}, Findings: []Finding{}, Sources: now.Sources,
+		SchemaVersion: ReportVersion, TakenAt: now.TakenAt, Notes: []string{}, Findings: []Finding{}, Sources: append([]Source{}, now.Sources...),
 	}}
 	a.compare()
 	a.sources()
@@ -125,7 +125,7 @@ func (a *analysis) sources() {
 
 // largest returns the first n of a copy of list, ordered by weight.
 func largest[T any](list []T, n int, weight func(T) float64) []T {
-	out := slices.DeleteFunc(slices.Clone(list), func(t T) bool { return weight(t) <= 0 })
+	out := slices.DeleteFunc(append([]T{}, list...), func(t T) bool { return weight(t) <= 0 })
 	slices.SortStableFunc(out, func(a, b T) int {
 		switch x, y := weight(a), weight(b); {
 		case x > y:

@@ -169,7 +169,7 @@ func (a *analysis) judgeQueries(all []Query, db *Database) {
 		case regressed:
 			f.ID = "query.regressed"
 			f.Summary = fmt.Sprintf("a query became %.1f times slower: %s a call, before %s", *q.Factor, millis(q.basis.Mean), millis(*q.Before))
-			f.Action = "find what changed: a deployment, the plan (--explain), the table's size or statistics"
+			f.Action = "find what changed: a deployment, the plan (EXPLAIN), the table's size or statistics"
 		case q.New:
 			f.ID, f.Summary = "query.new", "new: "+f.Summary
 		}

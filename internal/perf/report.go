@@ -35,7 +35,6 @@ type Report struct {
 	Containers []ContainerReport `json:"containers,omitempty"`
 	Redis      *RedisReport      `json:"redis,omitempty"`
 	Disks      []Disk            `json:"disks,omitempty"`
-	Plans      []Plan            `json:"plans,omitempty"`
 
 	TookSeconds float64 `json:"took_seconds"`
 	Cost        *Cost   `json:"database_cost,omitempty"`
@@ -171,14 +170,6 @@ type RedisReport struct {
 	HitRateTotal *float64 `json:"hit_total_ratio,omitempty"`
 	Lookups      int64    `json:"lookups"`
 	EvictedSince int64    `json:"evicted_since_last"`
-}
-
-// Plan is the plan of one of the top queries.
-type Plan struct {
-	ID      string   `json:"id"`
-	Text    string   `json:"text"`
-	Lines   []string `json:"lines,omitempty"`
-	Problem string   `json:"problem,omitempty"`
 }
 
 // rank orders the findings: the gravest first, of those what changed since the

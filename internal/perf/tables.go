@@ -89,7 +89,7 @@ func (a *analysis) sequential(db *Database, t Table, window time.Duration, queri
 	f.ID, f.Status = "table.sequential", check.Warning
 	f.Summary = fmt.Sprintf("%s is read from end to end %d times, %.0f rows each", t.fullName(), t.SeqScans, perScan)
 	f.Detail = []string{fmt.Sprintf("%s of its scans use an index; %d rows", percent(share(float64(t.IndexScans), float64(t.IndexScans+t.SeqScans))), t.count())}
-	f.Action = "see which query does it (--explain), and what it filters by"
+	f.Action = "see which query does it (EXPLAIN), and what it filters by"
 	for _, q := range largest(queries, 100, func(q Query) float64 { return q.Total.Total }) {
 		if s := a.suggest(q.Text, db, t.OID); s != "" {
 			f.SQL = append(f.SQL, s)
