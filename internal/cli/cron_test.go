@@ -211,6 +211,10 @@ func TestCronInstallWarns(t *testing.T) {
 	if strings.Contains(said, "secret") {
 		t.Error("a password is shown")
 	}
+	written, err := os.ReadFile("state/journal/changes.jsonl")
+	if err != nil || !strings.Contains(string(written), `"command":"cron install"`) || !strings.Contains(string(written), "in the crontab of ") {
+		t.Errorf("the journal has %s, %v", written, err)
+	}
 }
 
 func TestCronSystemFile(t *testing.T) {

@@ -217,9 +217,20 @@ func (d *deps) secretsProbe() check.Probe {
 			}
 			return out, err
 		},
-		Command: func(string) string { return "escrowctl runbook secrets" },
-		Limit:   d.cfg.ShiftCheck.Timeout, Now: d.app.io.Now,
+		Rotate: func(name string) string { return firstCommand("rotate-keys start "+name, "runbook secrets") },
+		Record: func(name string) string { return firstCommand("rotate-keys record "+name, "runbook secrets") },
+		Limit:  d.cfg.ShiftCheck.Timeout, Now: d.app.io.Now,
 	})
+}
+
+// firstCommand returns the first of the command lines that this program takes.
+func firstCommand(lines ...string) string {
+	for _, line := range lines {
+		if command, err := commandOf(strings.Fields(line)); err == nil && command != "" {
+			return schedule.Program + " " + line
+		}
+	}
+	return ""
 }
 
 func (d *deps) diskProbe() check.Probe {
@@ -231,11 +242,15 @@ func (d *deps) diskProbe() check.Probe {
 		},
 		Memory: d.state, Limit: d.cfg.ShiftCheck.Timeout, Now: d.app.io.Now,
 	}
-	engine, err := compose.OpenDisks(d.cfg.Compose.DockerHost)
-	local := err == nil && engine.Local()
-	if local {
+	engine := func() (*compose.Disks, bool) { // of this host
+		e, err := compose.OpenDisks(d.cfg.Compose.DockerHost)
+		return e, err == nil && e.Local()
+	}
+	if _, local := engine(); local {
 		opt.Volumes = func(ctx context.Context) ([]health.VolumeSize, error) {
-			volumes, err := engine.Volumes(ctx)
+			e, _ := engine()
+			defer func() { _ = e.Close() }()
+			volumes, err := e.Volumes(ctx)
 			out := make([]health.VolumeSize, 0, len(volumes))
 			for _, v := range volumes {
 				out = append(out, health.VolumeSize(v))
@@ -248,10 +263,12 @@ func (d *deps) diskProbe() check.Probe {
 		if _, err := os.Stat(d.cfg.Backup.Dir); err == nil {
 			paths = append(paths, health.DiskPath{Path: d.cfg.Backup.Dir, Role: "backups"})
 		}
+		e, local := engine()
 		if !local {
 			return paths, nil
 		}
-		root, err := engine.DataRoot(ctx)
+		defer func() { _ = e.Close() }()
+		root, err := e.DataRoot(ctx)
 		if err != nil {
 			return paths, err
 		}

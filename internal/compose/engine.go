@@ -2,6 +2,9 @@ package compose
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
@@ -23,8 +26,16 @@ func OpenDisks(host string) (*Disks, error) {
 // Close releases idle connections.
 func (d *Disks) Close() error { return d.engine.Close() }
 
-// Local says whether the engine runs on this host, as far as its address tells.
-func (d *Disks) Local() bool { return strings.HasPrefix(d.engine.DaemonHost(), "unix://") }
+// Local says whether the engine runs on this host, as far as its address tells:
+// by a socket that is there.
+func (d *Disks) Local() bool {
+	socket, unix := strings.CutPrefix(d.engine.DaemonHost(), "unix://")
+	if !unix {
+		return false
+	}
+	_, err := os.Stat(socket)
+	return !errors.Is(err, fs.ErrNotExist)
+}
 
 // DataRoot returns the directory of the engine's data, on its own host.
 func (d *Disks) DataRoot(ctx context.Context) (string, error) {

@@ -230,7 +230,7 @@ func TestSecrets(t *testing.T) {
 		{"overdue", func(m map[string]time.Time) { m["ADMIN_KEYS"] = at(93 * day) }, nil, want{check.Warning, "ADMIN_KEYS was due for rotation 24.0 h ago (quarterly, last 2026-08-23)", "", "rotate ADMIN_KEYS"}},
 		{"due within the notice", func(m map[string]time.Time) { m["API_KEYS"] = at(88 * day) }, nil, want{check.Warning, "API_KEYS is due in 4 days: its consumers need 7 days", "", "rotate API_KEYS"}},
 		{"due, and nobody to tell", func(m map[string]time.Time) { m["GRAFANA_ADMIN_PASSWORD"] = at(88 * day) }, nil, want{check.OK, "next due GRAFANA_ADMIN_PASSWORD", "", ""}},
-		{"one not recorded", func(m map[string]time.Time) { delete(m, "REDIS_PASSWORD") }, nil, want{check.Warning, "no rotation recorded: REDIS_PASSWORD", "", "rotate REDIS_PASSWORD"}},
+		{"one not recorded", func(m map[string]time.Time) { delete(m, "REDIS_PASSWORD") }, nil, want{check.Warning, "no rotation recorded: REDIS_PASSWORD", "", "record REDIS_PASSWORD"}},
 		{"none recorded", func(m map[string]time.Time) { clear(m) }, nil, want{check.Warning, "no rotation recorded: POSTGRES_PASSWORD, REDIS_PASSWORD, API_KEYS", "", ""}},
 		{"from the future", func(m map[string]time.Time) { m["API_KEYS"] = at(-day) }, nil, want{check.Unknown, "is a clock wrong", "", ""}},
 		{"damaged", func(map[string]time.Time) {}, errors.New("damaged"), want{check.Unknown, "damaged", "", ""}},
@@ -240,7 +240,8 @@ func TestSecrets(t *testing.T) {
 			m := fresh()
 			tt.change(m)
 			tt.want.check(t, look(t, Secrets(SecretsOptions{
-				Rotated: func() (map[string]time.Time, error) { return m, tt.err }, Command: func(s string) string { return "rotate " + s }, Now: now,
+				Rotated: func() (map[string]time.Time, error) { return m, tt.err }, Now: now,
+				Rotate: func(s string) string { return "rotate " + s }, Record: func(s string) string { return "record " + s },
 			})))
 		})
 	}

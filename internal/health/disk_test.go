@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"net"
 	"net/http"
@@ -96,6 +97,12 @@ func TestDisk(t *testing.T) {
 		{"cannot be asked", func(_ *DiskOptions, m map[string]Usage) { delete(m, "/data") }, want{check.Unknown, "/data: no such filesystem", "", "ls /data"}, 3},
 		{"hangs", func(o *DiskOptions, m map[string]Usage) {
 			asked := o.Usage
+			mounts := []string{"/", "/data"}
+			for i := range 20 { // which all answer
+				m[fmt.Sprint("/", i)] = Usage{Device: fmt.Sprint("d", i), Used: 1, Free: 1}
+				mounts = append(mounts, fmt.Sprint("/", i))
+			}
+			o.Mounts = func(context.Context) ([]string, error) { return mounts, nil }
 			o.Limit = 200 * time.Millisecond
 			o.Usage = func(path string) (Usage, error) {
 				if path == "/data" {
@@ -103,7 +110,7 @@ func TestDisk(t *testing.T) {
 				}
 				return asked(path)
 			}
-		}, want{check.Unknown, "no answer: does a network filesystem hang?", "", ""}, 3},
+		}, want{check.Unknown, "no answer: does a network filesystem hang?", "", ""}, 23},
 		{"no list", func(o *DiskOptions, _ map[string]Usage) {
 			o.Mounts = func(context.Context) ([]string, error) { return nil, errors.New("no /proc") }
 		}, want{check.Unknown, "the list of filesystems: no /proc", "", "df -h"}, 2},
@@ -280,13 +287,11 @@ func TestClock(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			limit, url := 5*time.Second, ""
+			limit, serve := 5*time.Second, func() string { return dateServer(t, tt.date) }
 			if tt.hang {
-				limit, url = 300*time.Millisecond, hangingServer(t)
-			} else {
-				url = dateServer(t, tt.date)
+				limit, serve = 300*time.Millisecond, func() string { return hangingServer(t) }
 			}
-			r := look(t, Clock(ClockOptions{Sources: []ClockSource{{"A", tt.outer, HTTPClock(httpx.New(), url)}}, Limit: limit, Now: time.Now}))
+			r := look(t, Clock(ClockOptions{Sources: []ClockSource{{"A", tt.outer, HTTPClock(httpx.New(), serve())}}, Limit: limit, Now: time.Now}))
 			tt.want.check(t, r)
 			if tt.figure != 0 && math.Abs(figure(t, r, "offset")-tt.figure) > 4 {
 				t.Errorf("offset %g, want %g", figure(t, r, "offset"), tt.figure)

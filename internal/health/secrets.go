@@ -16,10 +16,11 @@ type SecretsOptions struct {
 	// Rotated returns the last rotation of each secret by its name in the
 	// runbook.
 	Rotated func() (map[string]time.Time, error)
-	// Command is the command that rotates, or records the rotation of, a secret.
-	Command func(secret string) string
-	Limit   time.Duration
-	Now     func() time.Time
+	// Rotate and Record are the commands that rotate a secret, and that note a
+	// rotation that was done by hand.
+	Rotate, Record func(secret string) string
+	Limit          time.Duration
+	Now            func() time.Time
 }
 
 // SecretsID is the check's ID.
@@ -58,7 +59,7 @@ func (x *secretsCheck) run(context.Context) check.Result {
 		due := last.Add(s.Every)
 		left := due.Sub(now)
 		f.figure(strings.ToLower(s.Name)+"_left", "seconds", left.Seconds())
-		b := finding{status: check.Warning, action: x.Command(s.Name), runbooks: []string{"3.3"}}
+		b := finding{status: check.Warning, action: x.Rotate(s.Name), runbooks: []string{"3.3"}}
 		switch {
 		case last.Sub(now) > aheadBy:
 			f.unknown("timedatectl", "the last rotation of %s is dated %s ahead: is a clock wrong?", s.Name, span(last.Sub(now)))
@@ -75,7 +76,7 @@ func (x *secretsCheck) run(context.Context) check.Result {
 		}
 	}
 	if len(unrecorded) > 0 {
-		f.add(finding{status: check.Warning, text: "no rotation recorded: " + strings.Join(unrecorded, ", "), action: x.Command(unrecorded[0]), runbooks: []string{"3.3"}})
+		f.add(finding{status: check.Warning, text: "no rotation recorded: " + strings.Join(unrecorded, ", "), action: x.Record(unrecorded[0]), runbooks: []string{"3.3"}})
 	}
 	if known > 0 && nextAt.After(now) {
 		f.fact("%d rotations recorded, next due %s on %s", known, cmp.Or(nextName, "none"), nextAt.UTC().Format(time.DateOnly))

@@ -310,7 +310,7 @@ func (in *Inspection) judge(p *Placed, c call, job *JobState, h Host) {
 	}
 	if c.log != "" {
 		if err := h.Writable(c.log, p.User); err != nil {
-			fault(NoLog, fmt.Sprintf("the shell will not run the command: %v", err), fmt.Sprintf("let %s write there, or choose another log", cmp.Or(p.User, "its user")))
+			fault(NoLog, fmt.Sprintf("the shell will not run the command: %v", err), fmt.Sprintf("let %s write there, or escrowctl cron install --log-dir", cmp.Or(p.User, "its user")))
 		}
 	}
 }
