@@ -52,6 +52,9 @@ func TestCheckVerdicts(t *testing.T) {
 	expect(t, check1(80*day, nil), VerdictNotDue, check.OK, "ends in 80 d (2027-05-20 12:00:00 UTC)")
 	expect(t, check1(30*day-time.Hour, nil), VerdictDue, check.OK, "the next run of escrowctl certs renew")
 	expect(t, check1(28*day, nil), VerdictFailing, check.Warning, "no attempt is on record", "due since 2027-04-20")
+	if !check1(day, nil).Valid() || check1(-day, nil).Valid() {
+		t.Error("valid is what has not expired")
+	}
 	r := check1(12*day, nil)
 	expect(t, r, VerdictFailing, check.Critical)
 	res := r.Result()
@@ -92,7 +95,11 @@ func TestCheckRenewedNotReloaded(t *testing.T) {
 	o.Files = HostFiles(dir)
 	expect(t, Check(t.Context(), o), VerdictNotReloaded, check.Warning, "renewed but not reloaded", Serial(fresh.cert.SerialNumber), "reload nginx")
 	o.Now = func() time.Time { return at().Add(29 * day) }
-	expect(t, Check(t.Context(), o), VerdictNotReloaded, check.Critical, "it expired 24 h ago")
+	r := Check(t.Context(), o)
+	expect(t, r, VerdictNotReloaded, check.Critical, "it expired 24 h ago")
+	if r.Valid() {
+		t.Error("what is served has expired, and counts as valid")
+	}
 	s.set(fresh, p.middle)
 	o.Now = at
 	expect(t, Check(t.Context(), o), VerdictNotDue, check.OK)
@@ -146,7 +153,11 @@ func TestCheckAddresses(t *testing.T) {
 
 	o.Network.Resolve = names("192.0.2.1")
 	o.Network.Dial = routes(map[string]string{"192.0.2.1:443": "127.0.0.1:1"})
-	expect(t, Check(t.Context(), o), VerdictNotServed, check.Critical, "refused", "docker compose ps nginx")
+	r = Check(t.Context(), o)
+	expect(t, r, VerdictNotServed, check.Critical, "refused", "docker compose ps nginx")
+	if r.Valid() {
+		t.Error("what is not served counts as valid")
+	}
 }
 
 func TestCheckUnknown(t *testing.T) {

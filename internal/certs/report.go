@@ -3,6 +3,7 @@ package certs
 import (
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,6 +65,14 @@ func (r *Report) DaysLeft() int {
 		n--
 	}
 	return n
+}
+
+// Valid says whether what every address serves was seen to be what clients
+// accept.
+func (r *Report) Valid() bool {
+	answered := slices.ContainsFunc(r.Served, func(s Served) bool { return s.Err == nil })
+	grave := slices.ContainsFunc(r.Faults, func(f Fault) bool { return f.Status >= check.Unknown })
+	return answered && r.Left > 0 && !grave
 }
 
 // Known says whether there is a certificate of which to speak.

@@ -77,7 +77,7 @@ func (a *App) sendCerts(ctx context.Context, d *deps, reports []*certs.Report) c
 func certGauges(r *certs.Report) []report.Gauge {
 	labels := map[string]string{"host": r.Target}
 	valid := 0.0
-	if r.Known() && r.Verdict != certs.VerdictExpired && r.Verdict != certs.VerdictInvalid && r.Verdict != certs.VerdictNotServed && r.Verdict != certs.VerdictUnknown {
+	if r.Valid() {
 		valid = 1
 	}
 	out := []report.Gauge{
