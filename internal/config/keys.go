@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -35,17 +36,6 @@ func (k *key) flagName() string {
 // keys returns the table of all settings, in the order of the file.
 func keys() []*key {
 	const day = runbook.Day
-	retained := func(name string, days int, at func(*Config) *Retention, env ...string) []*key {
-		count := func(field func(*Retention) *int) access {
-			return whole(func(c *Config) *int { return field(at(c)) }, 0, 36500)
-		}
-		return []*key{
-			{name: name + ".days", def: showInt(days), env: env, access: count(func(r *Retention) *int { return &r.Days })},
-			{name: name + ".daily", def: "0", access: count(func(r *Retention) *int { return &r.Daily })},
-			{name: name + ".weekly", def: "0", access: count(func(r *Retention) *int { return &r.Weekly })},
-			{name: name + ".monthly", def: "0", access: count(func(r *Retention) *int { return &r.Monthly })},
-		}
-	}
 	table := []*key{
 		{name: "env", def: Production, access: text(func(c *Config) *string { return &c.Env }, oneOf(Production, Staging, Development))},
 
@@ -91,6 +81,35 @@ func keys() []*key {
 
 		{name: "state.dir", emptyOK: true, access: path(func(c *Config) *string { return &c.State.Dir })},
 
+		{name: "redis.url", def: "redis://localhost:6379", emptyOK: true, env: []string{"REDIS_URL"}, access: hidden(func(c *Config) *secret.Value { return &c.Redis.URL }, redisURL, showURL)},
+		{name: "redis.via", def: ViaAuto, access: text(func(c *Config) *string { return &c.Redis.Via }, oneOf(ViaAuto, ViaHost, ViaContainer))},
+		{name: "redis.service", def: "redis", access: text(func(c *Config) *string { return &c.Redis.Service }, serviceName)},
+		{name: "horizon.url", emptyOK: true, env: []string{"HORIZON_URL"}, access: text(func(c *Config) *string { return &c.Horizon.URL }, httpURL)},
+		{name: "indexer.events_table", def: "events", access: text(func(c *Config) *string { return &c.Indexer.EventsTable }, relationName)},
+		{name: "indexer.events_column", def: "created_at", access: text(func(c *Config) *string { return &c.Indexer.EventsColumn }, relationName)},
+		{name: "api.url", def: "http://localhost:4000", access: text(func(c *Config) *string { return &c.API.URL }, orOff(httpURL))},
+	}
+	return slices.Concat(table, certKeys(), shiftKeys(), drTestKeys(), rotationKeys(), perfKeys(),
+		retentionKeys("backup.retention", runbook.RetentionDays, func(c *Config) *Retention { return &c.Backup.Retention }, "RETENTION_DAYS"),
+		retentionKeys("backup.bucket_retention", 0, func(c *Config) *Retention { return &c.Backup.BucketRetention }))
+}
+
+// retentionKeys are those of one Retention; env sets its days.
+func retentionKeys(name string, days int, at func(*Config) *Retention, env ...string) []*key {
+	count := func(field func(*Retention) *int) access {
+		return whole(func(c *Config) *int { return field(at(c)) }, 0, 36500)
+	}
+	return []*key{
+		{name: name + ".days", def: showInt(days), env: env, access: count(func(r *Retention) *int { return &r.Days })},
+		{name: name + ".daily", def: "0", access: count(func(r *Retention) *int { return &r.Daily })},
+		{name: name + ".weekly", def: "0", access: count(func(r *Retention) *int { return &r.Weekly })},
+		{name: name + ".monthly", def: "0", access: count(func(r *Retention) *int { return &r.Monthly })},
+	}
+}
+
+// certKeys are those of the certificates.
+func certKeys() []*key {
+	return []*key{
 		{name: "certs.domain", def: "stellarescrow.app", emptyOK: true, env: []string{"CERT_DOMAIN"}, access: text(func(c *Config) *string { return &c.Certs.Domain }, hostName)},
 		{name: "certs.webhook", emptyOK: true, env: []string{"CERT_ALERT_WEBHOOK"}, access: hidden(func(c *Config) *secret.Value { return &c.Certs.Webhook }, secretHTTPURL, showHost)},
 		{name: "certs.hosts", emptyOK: true, access: list(func(c *Config) *[]string { return &c.Certs.Hosts }, hostAndPort)},
@@ -100,23 +119,10 @@ func keys() []*key {
 		{name: "certs.service", def: "certbot", access: text(func(c *Config) *string { return &c.Certs.Service }, serviceName)},
 		{name: "certs.nginx_service", def: "nginx", access: text(func(c *Config) *string { return &c.Certs.NginxService }, serviceName)},
 		{name: "certs.dir", def: "/etc/letsencrypt", access: path(func(c *Config) *string { return &c.Certs.Dir })},
-		{name: "certs.timeout", def: "15m", access: duration(func(c *Config) *time.Duration { return &c.Certs.Timeout }, 10*time.Second, day)},
+		{name: "certs.timeout", def: "15m", access: duration(func(c *Config) *time.Duration { return &c.Certs.Timeout }, 10*time.Second, runbook.Day)},
 		{name: "certs.warn_days", def: "0", access: whole(func(c *Config) *int { return &c.Certs.WarnDays }, 0, 3650)},
 		{name: "certs.critical_days", def: "0", access: whole(func(c *Config) *int { return &c.Certs.CriticalDays }, 0, 3650)},
-		{name: "redis.url", def: "redis://localhost:6379", emptyOK: true, env: []string{"REDIS_URL"}, access: hidden(func(c *Config) *secret.Value { return &c.Redis.URL }, redisURL, showURL)},
-		{name: "redis.via", def: ViaAuto, access: text(func(c *Config) *string { return &c.Redis.Via }, oneOf(ViaAuto, ViaHost, ViaContainer))},
-		{name: "redis.service", def: "redis", access: text(func(c *Config) *string { return &c.Redis.Service }, serviceName)},
-		{name: "horizon.url", emptyOK: true, env: []string{"HORIZON_URL"}, access: text(func(c *Config) *string { return &c.Horizon.URL }, httpURL)},
-		{name: "indexer.events_table", def: "events", access: text(func(c *Config) *string { return &c.Indexer.EventsTable }, relationName)},
-		{name: "indexer.events_column", def: "created_at", access: text(func(c *Config) *string { return &c.Indexer.EventsColumn }, relationName)},
-		{name: "api.url", def: "http://localhost:4000", access: text(func(c *Config) *string { return &c.API.URL }, orOff(httpURL))},
 	}
-	table = append(table, shiftKeys()...)
-	table = append(table, drTestKeys()...)
-	table = append(table, rotationKeys()...)
-	table = append(table, retained("backup.retention", runbook.RetentionDays, func(c *Config) *Retention { return &c.Backup.Retention }, "RETENTION_DAYS")...)
-	table = append(table, perfKeys()...)
-	return append(table, retained("backup.bucket_retention", 0, func(c *Config) *Retention { return &c.Backup.BucketRetention })...)
 }
 
 // perfKeys are those of the performance analysis.
