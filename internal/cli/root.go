@@ -81,11 +81,10 @@ func (a *App) Root() *cobra.Command {
 	a.addGlobalFlags(root)
 	root.AddGroup(&cobra.Group{ID: "ops", Title: "Operations:"}, &cobra.Group{ID: "setup", Title: "Set-up:"})
 	root.AddCommand(
-		a.backupCommand(), a.drTestCommand(), a.certsCommand(), a.perfCommand(),
+		a.backupCommand(), a.drTestCommand(), a.certsCommand(), a.perfCommand(), a.rotateKeysCommand(), a.changesCommand(),
 		a.shiftCheckCommand(),
 		a.configCommand(), a.cronCommand(), a.runbookCommand(), a.versionCommand(), a.completionCommand(),
 	)
-	root.AddCommand(a.backupCommand(), a.changesCommand(), a.rotateKeysCommand(), a.certsCommand(), a.perfCommand(), a.configCommand(), a.cronCommand(), a.runbookCommand(), a.versionCommand(), a.completionCommand())
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "for more information about a command.", "for more.", 1))
 	fitHelp(root)
 	finish(root)
@@ -106,6 +105,9 @@ func (a *App) addGlobalFlags(root *cobra.Command) {
 	}
 }
 
+// alsoOutput annotates a command with a further format of -o.
+const alsoOutput = "also-output"
+
 // settle checks and applies the flags. It runs before every command.
 func (a *App) settle(cmd *cobra.Command) error {
 	// cobra would find these itself, but then they are errors like any other.
@@ -114,8 +116,12 @@ func (a *App) settle(cmd *cobra.Command) error {
 			return &misuse{fmt.Sprintf("%s: see '%s --help'", exclusion(err), cmd.CommandPath())}
 		}
 	}
-	if a.flags.output != "text" && a.flags.output != "json" {
-		return &misuse{fmt.Sprintf("--output %q: use text or json", a.flags.output)}
+	if also := cmd.Annotations[alsoOutput]; a.flags.output != "text" && a.flags.output != "json" && (also == "" || a.flags.output != also) {
+		formats := "text or json"
+		if also != "" {
+			formats = "text, json or " + also
+		}
+		return &misuse{fmt.Sprintf("--output %q: use %s", a.flags.output, formats)}
 	}
 	if a.flags.quiet && a.flags.verbose {
 		return &misuse{"--quiet and --verbose: leave one of them out"}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stellarescrow/escrowctl/internal/check"
 	"github.com/stellarescrow/escrowctl/internal/health"
+	"github.com/stellarescrow/escrowctl/internal/report"
 	"github.com/stellarescrow/escrowctl/internal/state"
 )
 
@@ -20,8 +22,15 @@ const (
 )
 
 type shiftFlags struct {
-	only, skip []string
+	only, skip     []string
+	markdown, post bool
+	html           string
+	watch          bool
+	every          time.Duration
 }
+
+// whole says whether all checks are made.
+func (f shiftFlags) whole() bool { return len(f.only)+len(f.skip) == 0 }
 
 func (a *App) shiftCheckCommand() *cobra.Command {
 	var f shiftFlags
@@ -31,11 +40,20 @@ func (a *App) shiftCheckCommand() *cobra.Command {
 			"since when, the priority and the time left to respond, the runbook that applies\n" +
 			"and the next command to type. What could not be proven is unknown, never ok." +
 			exitStatus("0  all is well", "1  warning", "2  critical", "3  unknown, misuse or wrong configuration"),
-		Example: "  escrowctl shift-check\n  escrowctl shift-check --only grafana\n  escrowctl shift-check --json",
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.shiftCheck(cmd.Context(), f) },
+		Example: "  escrowctl shift-check\n  escrowctl shift-check --only containers,alerts\n  escrowctl shift-check --markdown --post\n" +
+			"  escrowctl shift-check --watch\n  escrowctl shift-check -o nagios",
+		Annotations: map[string]string{alsoOutput: "nagios"},
+		RunE:        func(cmd *cobra.Command, _ []string) error { return a.shiftCheck(cmd.Context(), f) },
 	}
 	cmd.Flags().StringSliceVar(&f.only, "only", nil, "make these `checks` only")
 	cmd.Flags().StringSliceVar(&f.skip, "skip", nil, "leave these `checks` out")
+	cmd.Flags().BoolVar(&f.markdown, "markdown", false, "print it as Markdown, to hand over")
+	cmd.Flags().BoolVar(&f.post, "post", false, "also send it to the webhook")
+	cmd.Flags().StringVar(&f.html, "html", "", "also write it to a `file`, as one HTML page")
+	cmd.Flags().BoolVar(&f.watch, "watch", false, "check again and again, on a terminal")
+	cmd.Flags().DurationVar(&f.every, "every", 10*time.Second, "with --watch, the `time` between two checks")
+	cmd.MarkFlagsMutuallyExclusive("markdown", "watch")
+	cmd.AddCommand(a.shiftAckCommand(), a.shiftHistoryCommand())
 	for _, name := range []string{"only", "skip"} {
 		if err := cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(checkIDs(), cobra.ShellCompDirectiveNoFileComp)); err != nil {
 			panic(err) // the flag stands a few lines above
@@ -55,11 +73,17 @@ func (a *App) shiftCheck(ctx context.Context, f shiftFlags) error {
 	if err != nil {
 		return err
 	}
+	if f.watch {
+		return a.watchShift(ctx, d, f, made, off)
+	}
 	rep, err := d.makeChecks(ctx, made, off)
 	if err != nil {
 		return err
 	}
-	if err := a.showShift(d, rep); err != nil {
+	if err := a.showShift(rep, f); err != nil {
+		return err
+	}
+	if err := d.sendShift(ctx, rep, f); err != nil {
 		return err
 	}
 	if rep.Status != check.OK {
@@ -229,11 +253,84 @@ type shiftJSON struct {
 	Off           []health.Off     `json:"off"`
 }
 
-func (a *App) showShift(d *deps, rep health.Report) error {
-	if a.asJSON() {
+func (a *App) showShift(rep health.Report, f shiftFlags) error {
+	var text string
+	switch {
+	case a.asJSON():
 		return a.io.JSON(shiftDocument(rep))
+	case a.flags.output == "nagios":
+		text = shiftNagios(rep)
+	case f.markdown:
+		text = shiftMarkdown(rep)
+	default:
+		text = newShiftText(a.io, rep).text()
 	}
-	return newShiftText(a.io, rep).write()
+	_, err := io.WriteString(a.io.Out, text)
+	return err
+}
+
+// sendShift carries the report to where it was asked to go: the page, the
+// webhook, the metrics. Metrics are those of a whole check only.
+func (d *deps) sendShift(ctx context.Context, rep health.Report, f shiftFlags) error {
+	if f.html != "" {
+		if err := writeHTML(f.html, rep); err != nil {
+			return err
+		}
+	}
+	if f.post && d.cfg.Report.Webhook.IsZero() {
+		return &misuse{"--post: no webhook: set BACKUP_ALERT_WEBHOOK, or report.webhook in escrowctl.yaml"}
+	}
+	if !f.post && !f.whole() {
+		return nil
+	}
+	out := report.Report{
+		Job: shiftJob, Success: rep.Status < check.Unknown, ExitCode: rep.Status.ExitCode(), StartedAt: rep.At.Add(-rep.Duration), EndedAt: rep.At,
+		Gauges: shiftGauges(rep),
+	}
+	if f.post {
+		out.Text = d.scrubber.Scrub(shiftMarkdown(rep))
+	}
+	to := d.reporter
+	if !f.whole() {
+		to = d.webhookOnly()
+	}
+	failed := false
+	for _, p := range to.Send(ctx, out) {
+		d.app.io.Warn("report not delivered: %v", p)
+		failed = failed || p.Destination == report.ToWebhook
+	}
+	if failed && rep.Status == check.OK {
+		return &told{check.Warning} // it was asked for
+	}
+	return nil
+}
+
+// webhookOnly is a reporter that leaves the metrics of a whole check alone.
+func (d *deps) webhookOnly() *report.Reporter {
+	return report.New(report.Options{Webhook: d.cfg.Report.Webhook.Reveal(), Timeout: d.cfg.Report.Timeout, Now: d.app.io.Now})
+}
+
+// watchShift shows the overview again and again until it is interrupted. Only
+// the first of its checks is kept for the next and in the history.
+func (a *App) watchShift(ctx context.Context, d *deps, f shiftFlags, made []shiftProbe, off []health.Off) error {
+	if !a.io.OutTTY || a.asJSON() || f.every < time.Second {
+		return &misuse{"--watch needs a terminal and text, and --every at least 1s"}
+	}
+	for {
+		rep, err := d.makeChecks(ctx, made, off)
+		if err != nil {
+			return err
+		}
+		d.stateKept = false
+		if _, err := fmt.Fprintf(a.io.Out, "\x1b[H\x1b[2J%s\nagain in %s, Ctrl-C ends\n", newShiftText(a.io, rep).overview(), f.every); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil // the root says by what
+		case <-time.After(f.every):
+		}
+	}
 }
 
 func shiftDocument(rep health.Report) shiftJSON {

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -25,9 +24,13 @@ type shiftText struct {
 
 func newShiftText(io *ui.IO, rep health.Report) *shiftText { return &shiftText{io: io, rep: rep} }
 
-func (s *shiftText) write() error {
-	_, err := io.WriteString(s.io.Out, s.text())
-	return err
+// overview is the lines and the verdict alone, for a screen.
+func (s *shiftText) overview() string {
+	for _, e := range s.rep.Entries {
+		s.line(e)
+	}
+	s.verdict()
+	return s.b.String()
 }
 
 func (s *shiftText) text() string {
@@ -47,9 +50,14 @@ func (s *shiftText) text() string {
 	if len(s.rep.Off) > 0 {
 		s.b.WriteString("\n" + s.io.Fold("off       "+offText(s.rep.Off), labelWidth))
 	}
-	word := strings.ToUpper(s.rep.Status.String())
-	s.b.WriteString("\n" + s.io.Paint(s.rep.Status.String(), word) + "  " + ui.Clean(shiftVerdict(s.rep)) + "\n")
+	s.verdict()
 	return s.b.String()
+}
+
+func (s *shiftText) verdict() {
+	word := strings.ToUpper(s.rep.Status.String())
+	line := s.io.Fold(word+"  "+ui.Clean(shiftVerdict(s.rep)), len(word)+2)
+	s.b.WriteString("\n" + s.io.Paint(s.rep.Status.String(), word) + strings.TrimPrefix(line, word))
 }
 
 // line is a check's line of the overview.
