@@ -2,7 +2,7 @@ package certs
 
 import "testing"
 
-// TestReasonOf: outputs of certbot 1.21 to 3, cut to what matters.
+// TestReasonOf: outputs in the wording of certbot, cut to what matters.
 func TestReasonOf(t *testing.T) {
 	for _, tt := range []struct{ name, output, kind, text string }{
 		{"duplicate limit", `Processing /etc/letsencrypt/renewal/escrow.test.conf
