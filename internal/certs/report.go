@@ -75,6 +75,13 @@ func (r *Report) Valid() bool {
 	return answered && r.Left > 0 && !grave
 }
 
+// NotReloaded says whether an address still serves what has been renewed. It is
+// not known where no address answers, or certbot's files could not be read.
+func (r *Report) NotReloaded() (pending, known bool) {
+	answered := slices.ContainsFunc(r.Served, func(s Served) bool { return s.Err == nil })
+	return r.Verdict == VerdictNotReloaded, answered && r.Disk.Leaf() != nil
+}
+
 // Known says whether there is a certificate of which to speak.
 func (r *Report) Known() bool { return r.Leaf != nil }
 

@@ -39,6 +39,8 @@ const (
 	pruneJob       = "backup-prune"
 	uploadJob      = "backup-upload"
 	restoreJob     = "backup-restore"
+	verifyJob      = "backup-verify"
+	holdJob        = "backup-hold" // of metrics only
 	holdDoc        = "backup-hold"
 	verifiedDoc    = "backup-verified"
 	keepVerdicts   = 1000
@@ -57,6 +59,21 @@ func (d *deps) held() (hold, error) {
 	var h hold
 	_, err := d.state.Load(holdDoc, &h)
 	return h, err
+}
+
+// sendHold writes how many losses wait, which outlives the run that found them
+// and ends with backup ack. It returns the status that problems make.
+func (a *App) sendHold(ctx context.Context, d *deps) check.Status {
+	h, err := d.held()
+	if err != nil {
+		a.io.Warn("%v", err)
+		return check.Warning
+	}
+	now := a.io.Now()
+	return a.tellProblems(d, d.reporter.Send(context.WithoutCancel(ctx), report.Report{
+		Job: holdJob, Success: true, StartedAt: now, EndedAt: now,
+		Gauges: []report.Gauge{{Name: "losses", Value: float64(len(h.Losses))}},
+	}))
 }
 
 func (d *deps) verifications() (map[string]backup.Verification, error) {
@@ -115,6 +132,7 @@ func (a *App) runBackup(ctx context.Context, d *deps) (*backup.Result, Outcome, 
 		return res, out, err
 	}
 	out := a.backupOutcome(d, res)
+	out.Status = check.Worst(out.Status, a.sendHold(ctx, d))
 	return res, out, a.showBackup(d, res, out)
 }
 
@@ -196,11 +214,11 @@ func (a *App) backupOutcome(d *deps, res *backup.Result) Outcome {
 		Text:  fmt.Sprintf("backup %s: %s", statusWord(out.Status), strings.Join(append([]string{out.Verdict}, notes...), "; ")),
 		Event: map[string]any{"source": metricsSource, "type": "backup_success", "file": res.Name, "ts": a.io.Now().Unix(), "size_bytes": m.Size, "rows": m.Rows, "uploaded": res.Uploaded},
 		Gauges: []report.Gauge{
-			{Name: "size_bytes", Help: "Size of the last backup.", Value: float64(m.Size)},
-			{Name: "sql_bytes", Help: "SQL of the last backup before compression.", Value: float64(m.SQLSize)},
-			{Name: "rows", Help: "Rows in the last backup.", Value: float64(m.Rows)},
-			{Name: "tables", Help: "Tables in the last backup.", Value: float64(m.TableCount)},
-			{Name: "uploaded", Help: "1 if the last backup is in the bucket.", Value: boolValue(res.Uploaded)},
+			{Name: "size_bytes", Value: float64(m.Size)},
+			{Name: "sql_bytes", Value: float64(m.SQLSize)},
+			{Name: "rows", Value: float64(m.Rows)},
+			{Name: "tables", Value: float64(m.TableCount)},
+			{Name: "uploaded", Value: boolValue(res.Uploaded)},
 		},
 	}
 	if res.UploadErr != nil {
@@ -297,6 +315,7 @@ func (a *App) ackCommand() *cobra.Command {
 				}
 				d.journal(cmd.Context(), operation("backup ack", "acknowledged: "+strings.Join(h.Losses, "; ")))
 			}
+			a.sendHold(cmd.Context(), d)
 			return a.showAcked(h)
 		},
 	}

@@ -20,6 +20,9 @@ import (
 // certsJob is the runbook's row that certs renew is.
 const certsJob = "certs"
 
+// certsDryRunJob is a rehearsal, which must not pass for a run of cron's.
+const certsDryRunJob = "certs-dry-run"
+
 type renewFlags struct {
 	certFlags
 	force, yes, dryRun bool
@@ -70,7 +73,7 @@ func (a *App) certsRenew(ctx context.Context, f renewFlags) error {
 	d.alertTo(d.cfg.Certs.Webhook.Reveal())
 	job := certsJob
 	if f.dryRun {
-		job = "certs-dry-run" // which must not pass for a run of cron's
+		job = certsDryRunJob
 	}
 	return a.job(ctx, d, job, func(ctx context.Context) (Outcome, error) { return a.renewOutcome(ctx, d, o) })
 }

@@ -76,20 +76,20 @@ func (a *App) sendCerts(ctx context.Context, d *deps, reports []*certs.Report) c
 
 func certGauges(r *certs.Report) []report.Gauge {
 	labels := map[string]string{"host": r.Target}
-	valid := 0.0
-	if r.Valid() {
-		valid = 1
-	}
 	out := []report.Gauge{
-		{Name: "valid", Help: "Whether the certificate served is valid: 1 or 0.", Value: valid, Labels: labels},
-		{Name: "status", Help: "The verdict on the certificate: 0 ok, 1 warning, 2 critical, 3 unknown.", Value: float64(r.Status.ExitCode()), Labels: labels},
+		{Name: "valid", Value: boolValue(r.Valid()), Labels: labels},
+		{Name: "status", Value: float64(r.Status.ExitCode()), Labels: labels},
+	}
+	if pending, known := r.NotReloaded(); known {
+		out = append(out, report.Gauge{Name: "renewed_not_served", Value: boolValue(pending), Labels: labels})
 	}
 	if !r.Known() {
 		return out
 	}
 	return append(out,
-		report.Gauge{Name: "not_after_timestamp_seconds", Help: "When the first certificate of the chain ends, Unix time.", Value: float64(r.Expiry.Unix()), Labels: labels},
-		report.Gauge{Name: "not_before_timestamp_seconds", Help: "When the certificate's life began, Unix time.", Value: float64(r.Leaf.NotBefore.Unix()), Labels: labels},
-		report.Gauge{Name: "renewal_due_timestamp_seconds", Help: "When renewal is due, Unix time.", Value: float64(r.Rule.Due.Unix()), Labels: labels},
+		report.Gauge{Name: "not_after_timestamp_seconds", Value: float64(r.Expiry.Unix()), Labels: labels},
+		report.Gauge{Name: "not_before_timestamp_seconds", Value: float64(r.Leaf.NotBefore.Unix()), Labels: labels},
+		report.Gauge{Name: "renewal_due_timestamp_seconds", Value: float64(r.Rule.Due.Unix()), Labels: labels},
+		report.Gauge{Name: "alert_timestamp_seconds", Value: float64(r.Rule.Alert.Unix()), Labels: labels},
 	)
 }

@@ -73,7 +73,7 @@ func (d *deps) reportOptions() report.Options {
 	c := d.cfg.Report
 	opt := report.Options{
 		Webhook: c.Webhook.Reveal(), TextfileDir: c.TextfileDir, Pushgateway: c.Pushgateway.Reveal(),
-		Timeout: c.Timeout, Now: d.app.io.Now,
+		Timeout: c.Timeout, Now: d.app.io.Now, Metrics: metrics(),
 	}
 	if c.APIMetrics != config.Off {
 		opt.APIBaseURL = c.APIBaseURL

@@ -172,7 +172,7 @@ func (a *App) drTest(ctx context.Context, what string, f drTestFlags, timeoutGiv
 
 // drTestUnproven reports a test that could not begin.
 func (a *App) drTestUnproven(err error) (Outcome, error) {
-	return Outcome{Verdict: "could not verify: " + err.Error(), Report: drTestReport(a.io.Now(), nil, err.Error())}, err
+	return Outcome{Verdict: "could not verify: " + err.Error(), Report: drTestReport(a.io.Now(), nil, 0, err.Error())}, err
 }
 
 // drTestOptions gathers what is configured.

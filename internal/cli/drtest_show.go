@@ -25,7 +25,7 @@ func (a *App) drTestOutcome(d *deps, rep *drtest.Report) Outcome {
 	if rep.Instance != nil {
 		figures["engine"] = rep.Instance.Engine
 	}
-	return Outcome{Status: rep.Status, Verdict: verdict, Figures: figures, Report: drTestReport(a.io.Now(), rep, verdict)}
+	return Outcome{Status: rep.Status, Verdict: verdict, Figures: figures, Report: drTestReport(a.io.Now(), rep, d.cfg.DRTest.RTO, verdict)}
 }
 
 func statuses(checks []check.Result) map[string]string {
@@ -57,7 +57,7 @@ func drTestVerdict(rep *drtest.Report) string {
 
 // drTestReport is what leaves the machine. Of a test that proved nothing the
 // event says fail, for it has no third word, and the verdict beside it.
-func drTestReport(now time.Time, rep *drtest.Report, verdict string) report.Report {
+func drTestReport(now time.Time, rep *drtest.Report, rto time.Duration, verdict string) report.Report {
 	event := map[string]any{"source": drTestSource, "type": "recovery_test", "status": "fail", "trades": int64(0), "events": int64(0), "ts": now.Unix(), "verdict": string(drtest.CouldNot)}
 	out := report.Report{Event: event, Text: "dr-test " + verdict}
 	if rep == nil {
@@ -75,10 +75,16 @@ func drTestReport(now time.Time, rep *drtest.Report, verdict string) report.Repo
 		return out
 	}
 	out.Gauges = []report.Gauge{
-		{Name: "restore_seconds", Help: "Time of the last restore that passed.", Value: rep.Restore.Seconds()},
-		{Name: "rows", Help: "Rows restored by the last test that passed.", Value: float64(rep.Total)},
-		{Name: "tables", Help: "Tables with rows in the last test that passed.", Value: float64(len(rep.Rows))},
-		{Name: "size_bytes", Help: "Size of the backup that passed last.", Value: float64(rep.Backup.Size)},
+		{Name: "restore_seconds", Value: rep.Restore.Seconds()},
+		{Name: "rows", Value: float64(rep.Total)},
+		{Name: "tables", Value: float64(len(rep.Rows))},
+		{Name: "size_bytes", Value: float64(rep.Backup.Size)},
+	}
+	if rto > 0 {
+		out.Gauges = append(out.Gauges, report.Gauge{Name: "rto_seconds", Value: rto.Seconds()})
+	}
+	if t := rep.Trend; t != nil && !t.Until.IsZero() {
+		out.Gauges = append(out.Gauges, report.Gauge{Name: "rto_reached_timestamp_seconds", Value: float64(t.Until.Unix())})
 	}
 	return out
 }

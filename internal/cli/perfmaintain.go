@@ -198,8 +198,8 @@ func maintainOutcome(done []perf.Done) Outcome {
 		Status: status, Verdict: verdict,
 		Figures: map[string]any{"tasks": len(done), "done": good, "dead_rows_removed": dead, "bytes_given_back": max(0, bytes)},
 		Report: report.Report{Gauges: []report.Gauge{
-			{Name: "tasks", Help: "Tables and indexes of the last maintenance.", Value: float64(len(done))},
-			{Name: "dead_rows_removed", Help: "Dead rows that the last maintenance removed.", Value: float64(dead)},
+			{Name: "tasks", Value: float64(len(done))},
+			{Name: "dead_rows_removed", Value: float64(dead)},
 		}},
 	}
 }

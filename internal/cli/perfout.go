@@ -40,29 +40,29 @@ func perfOutcome(r *perf.Report, status check.Status) Outcome {
 func perfGauges(r *perf.Report, count map[check.Status]int) []report.Gauge {
 	var gauges []report.Gauge
 	for _, s := range []check.Status{check.Warning, check.Unknown, check.Critical} {
-		gauges = append(gauges, report.Gauge{Name: "findings", Help: "Findings of the last analysis, by status.", Value: float64(count[s]), Labels: map[string]string{"status": s.String()}})
+		gauges = append(gauges, report.Gauge{Name: "findings", Value: float64(count[s]), Labels: map[string]string{"status": s.String()}})
 	}
-	add := func(name, help string, value float64) {
-		gauges = append(gauges, report.Gauge{Name: name, Help: help, Value: value})
+	add := func(name string, value float64) {
+		gauges = append(gauges, report.Gauge{Name: name, Value: value})
 	}
-	ratio := func(name, help string, value *float64) {
+	ratio := func(name string, value *float64) {
 		if value != nil {
-			add(name, help, *value)
+			add(name, *value)
 		}
 	}
 	if q := r.Queries; q != nil && len(q.ByMean) > 0 {
-		add("slowest_query_mean_seconds", "Mean time of the slowest statement since the analysis before.", q.ByMean[0].Judged.Mean)
-		add("regressed_queries", "Statements that became slower since the analysis before.", float64(len(q.Regressed)))
+		add("slowest_query_mean_seconds", q.ByMean[0].Judged.Mean)
+		add("regressed_queries", float64(len(q.Regressed)))
 	}
 	if db := r.Database; db != nil {
-		add("database_size_bytes", "Size of the database on disk.", float64(db.SizeBytes))
-		ratio("cache_hit_ratio", "Blocks found in shared_buffers, of all asked for, since the analysis before.", db.CacheHit)
+		add("database_size_bytes", float64(db.SizeBytes))
+		ratio("cache_hit_ratio", db.CacheHit)
 		if db.MaxConnections > 0 {
-			add("connections_ratio", "Connections taken, of max_connections.", float64(db.Connections)/float64(db.MaxConnections))
+			add("connections_ratio", float64(db.Connections)/float64(db.MaxConnections))
 		}
 	}
 	if r.Redis != nil {
-		ratio("redis_hit_ratio", "Hit rate of Redis since the analysis before.", r.Redis.HitRate)
+		ratio("redis_hit_ratio", r.Redis.HitRate)
 	}
 	var bloat int64
 	for _, t := range r.Tables {
@@ -71,7 +71,7 @@ func perfGauges(r *perf.Report, count map[check.Status]int) []report.Gauge {
 		}
 	}
 	if r.Tables != nil {
-		add("table_bloat_bytes", "Estimated bloat of the largest tables together.", float64(bloat))
+		add("table_bloat_bytes", float64(bloat))
 	}
 	return gauges
 }

@@ -209,7 +209,7 @@ func (a *App) restored(at located, target *postgres.Target, res *backup.Restored
 		Figures: map[string]any{"name": at.name, "target": target.Display(), "rows": res.Total, "tables": len(res.Rows), "spared_bytes": res.Spared, "old_name": res.OldName},
 		Report: report.Report{
 			Event: event, Text: "restore: " + verdict,
-			Gauges: []report.Gauge{{Name: "rows", Help: "Rows restored by the last restore.", Value: float64(res.Total)}},
+			Gauges: []report.Gauge{{Name: "rows", Value: float64(res.Total)}},
 		},
 	}
 	return out, a.showRestored(at, target, res)

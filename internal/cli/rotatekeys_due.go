@@ -81,7 +81,7 @@ func (a *App) rotateDueCommand() *cobra.Command {
 		Use: "due", Short: "when each secret is due, as table or calendar", Args: noArgs,
 		Long: "Lists every secret of the runbook with its last rotation as far as it is known\n" +
 			"here, and the day by which the next is due. With report.textfile_dir or a\n" +
-			"Pushgateway the days left become metrics." +
+			"Pushgateway the due dates become metrics." +
 			exitStatus("0  nothing is overdue", "1  something is overdue", "3  of a secret that has a frequency no rotation is known"),
 		Example: "  escrowctl rotate-keys due\n  escrowctl rotate-keys due --ics /srv/calendar/rotations.ics",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.rotateDue(cmd.Context(), ics) },
@@ -181,12 +181,20 @@ func (a *App) showDue(due []keys.Deadline) error {
 	return t.Write(a.io, a.io.Out)
 }
 
+// secretsJob is of metrics only: escrowctl_secrets_...
+const secretsJob = "secrets"
+
 // sendDue writes the metrics, if there is where to.
 func (a *App) sendDue(ctx context.Context, d *deps, due []keys.Deadline, status check.Status) {
-	rep := report.Report{Job: "secrets", StartedAt: a.io.Now(), EndedAt: a.io.Now(), Success: true, ExitCode: status.ExitCode()}
+	rep := report.Report{Job: secretsJob, StartedAt: a.io.Now(), EndedAt: a.io.Now(), Success: true, ExitCode: status.ExitCode()}
 	for _, one := range due {
+		label := map[string]string{"secret": one.Secret}
 		if one.Known() {
-			rep.Gauges = append(rep.Gauges, report.Gauge{Name: "due_seconds", Help: "Time until the secret is due for rotation, negative when overdue.", Value: one.Left.Seconds(), Labels: map[string]string{"secret": one.Secret}})
+			// The time, not what is left until then: nobody may write it for long.
+			rep.Gauges = append(rep.Gauges, report.Gauge{Name: "due_timestamp_seconds", Value: float64(one.Due.Unix()), Labels: label})
+		}
+		if one.Every > 0 {
+			rep.Gauges = append(rep.Gauges, report.Gauge{Name: "rotation_known", Value: boolValue(one.Known()), Labels: label})
 		}
 	}
 	for _, p := range d.reporter.Send(ctx, rep) {

@@ -170,8 +170,8 @@ func shiftGauges(rep health.Report) []report.Gauge {
 	for _, e := range rep.Entries {
 		label := map[string]string{"check": e.ID}
 		out = append(out,
-			report.Gauge{Name: "status", Help: "Of each check: 0 ok, 1 warning, 2 unknown, 3 critical.", Value: float64(e.Status), Labels: label},
-			report.Gauge{Name: "counts_as", Help: "The same, without what was acknowledged.", Value: float64(e.Counts), Labels: label})
+			report.Gauge{Name: "status", Value: float64(e.Status), Labels: label},
+			report.Gauge{Name: "counts_as", Value: float64(e.Counts), Labels: label})
 	}
 	return out
 }

@@ -55,7 +55,7 @@ func (a *App) verify(ctx context.Context, what string, f verifyFlags) error {
 	if err != nil {
 		return err
 	}
-	return a.job(ctx, d, "backup-verify", func(ctx context.Context) (Outcome, error) {
+	return a.job(ctx, d, verifyJob, func(ctx context.Context) (Outcome, error) {
 		at, err := d.locate(ctx, what, f.where)
 		if err != nil {
 			return Outcome{}, &check.Error{Status: check.Unknown, Err: err}

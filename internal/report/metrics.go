@@ -23,22 +23,63 @@ var notInNames = regexp.MustCompile(`[^a-zA-Z0-9_]`)
 // base is what a job's metrics and textfile are named after: escrowctl_dr_test.
 func base(job string) string { return "escrowctl_" + notInNames.ReplaceAllString(job, "_") }
 
-// registry builds the metrics of one run. A gauge that Prometheus would not
-// take is left out and named in the error; the registry is good all the same.
-func registry(rep Report, lastSuccess *float64) (*prometheus.Registry, error) {
-	gauges := []Gauge{
-		{Name: "last_run_timestamp_seconds", Help: "When the last run ended, Unix time.", Value: unix(rep.EndedAt)},
-		{Name: "duration_seconds", Help: "How long the last run took.", Value: rep.EndedAt.Sub(rep.StartedAt).Seconds()},
-		{Name: "exit_code", Help: "Exit code of the last run: 0 ok, 1 warning, 2 critical or failed, 3 unknown.", Value: float64(rep.ExitCode)},
+// Metric declares a metric: a gauge named escrowctl_<job>_<name>.
+type Metric struct {
+	Job    string
+	Name   string
+	Labels []string // sorted
+	Help   string   // one line, with the unit's meaning
+}
+
+// FullName is what Prometheus knows it by.
+func (m Metric) FullName() string { return base(m.Job) + "_" + m.Name }
+
+// EveryJob returns the metrics that each job has beside its own.
+func EveryJob() []Metric {
+	return []Metric{
+		{Name: "last_run_timestamp_seconds", Help: "When the last run ended, Unix time."},
+		{Name: lastSuccessName, Help: "When the last successful run ended, Unix time; 0 if none is known."},
+		{Name: "duration_seconds", Help: "How long the last run took."},
+		{Name: "exit_code", Help: "Exit code of the last run: 0 ok, 1 warning, 2 critical or failed, 3 unknown."},
+	}
+}
+
+// ofRun are the metrics of EveryJob with their values.
+func ofRun(rep Report, lastSuccess *float64) []Gauge {
+	values := map[string]float64{
+		"last_run_timestamp_seconds": unix(rep.EndedAt),
+		"duration_seconds":           rep.EndedAt.Sub(rep.StartedAt).Seconds(),
+		"exit_code":                  float64(rep.ExitCode),
 	}
 	if lastSuccess != nil {
-		gauges = append(gauges, Gauge{Name: lastSuccessName, Help: "When the last successful run ended, Unix time; 0 if none is known.", Value: *lastSuccess})
+		values[lastSuccessName] = *lastSuccess
+	}
+	var out []Gauge
+	for _, m := range EveryJob() {
+		if v, ok := values[m.Name]; ok {
+			out = append(out, Gauge{Name: m.Name, Help: m.Help, Value: v})
+		}
+	}
+	return out
+}
+
+// registry builds the metrics of one run. A gauge that was not declared, or that
+// Prometheus would not take, is left out and named in the error; the registry is
+// good all the same.
+func (r *Reporter) registry(rep Report, lastSuccess *float64) (*prometheus.Registry, error) {
+	gauges := ofRun(rep, lastSuccess)
+	var faults []error
+	for _, g := range rep.Gauges {
+		if err := declare(&g, rep.Job, r.opt.Metrics); err != nil {
+			faults = append(faults, fmt.Errorf("metric %q is left out: %w", g.Name, err))
+			continue
+		}
+		gauges = append(gauges, g)
 	}
 	reg := prometheus.NewRegistry()
 	vecs := map[string]*prometheus.GaugeVec{}
 	seen := map[string]bool{}
-	var faults []error
-	for _, g := range append(gauges, rep.Gauges...) {
+	for _, g := range gauges {
 		key := fmt.Sprint(g.Name, g.Labels) // fmt sorts maps
 		if seen[key] {
 			faults = append(faults, fmt.Errorf("metric %q is given twice", g.Name))
@@ -50,6 +91,23 @@ func registry(rep Report, lastSuccess *float64) (*prometheus.Registry, error) {
 		}
 	}
 	return reg, errors.Join(faults...)
+}
+
+// declare gives g the help of its declaration. It is an error that there is none,
+// or one with other labels; where nothing is declared at all, anything goes.
+func declare(g *Gauge, job string, metrics []Metric) error {
+	if metrics == nil {
+		return nil
+	}
+	i := slices.IndexFunc(metrics, func(m Metric) bool { return m.Job == job && m.Name == g.Name })
+	if i < 0 {
+		return fmt.Errorf("nobody declared it for %s", job)
+	}
+	if labels := slices.Sorted(maps.Keys(g.Labels)); !slices.Equal(labels, metrics[i].Labels) {
+		return fmt.Errorf("it has the labels %q, and was declared with %q", labels, metrics[i].Labels)
+	}
+	g.Help = metrics[i].Help
+	return nil
 }
 
 func add(reg *prometheus.Registry, vecs map[string]*prometheus.GaugeVec, prefix string, g Gauge) error {
@@ -95,7 +153,7 @@ func (r *Reporter) pushgateway(ctx context.Context, rep Report) *Problem {
 	case !at.IsZero():
 		last = ptr(unix(at))
 	}
-	reg, faults := registry(rep, last)
+	reg, faults := r.registry(rep, last)
 	err = push.New(u.String(), base(rep.Job)).Grouping("instance", r.opt.Host).
 		Client(r.courier(u, false)).Gatherer(reg).AddContext(ctx)
 	if err == nil {

@@ -340,3 +340,34 @@ func TestZeroTimesAreNow(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// Only what was declared is written, with the help of its declaration. What was
+// not is told, and costs the rest nothing.
+func TestDeclaredMetrics(t *testing.T) {
+	dir := t.TempDir()
+	r := newReporter(Options{TextfileDir: dir, Metrics: []Metric{
+		{Job: "backup", Name: "size_bytes", Help: "Size of it."},
+		{Job: "backup", Name: "rows", Labels: []string{"schema", "table"}, Help: "Rows."},
+		{Job: "dr-test", Name: "other", Help: "Of another job."},
+	}})
+	rep := aRun(true)
+	rep.Gauges = []Gauge{{Name: "size_bytes", Value: 5}, {Name: "rows", Value: 6, Labels: map[string]string{"table": "a", "schema": "b"}}}
+	arrived(t, r, rep)
+	path := filepath.Join(dir, "escrowctl_backup.prom")
+	if got := samples(t, path); got["escrowctl_backup_size_bytes"] != 5 || got[`escrowctl_backup_rows{schema="b",table="a"}`] != 6 {
+		t.Errorf("%v", got)
+	}
+	if body, _ := os.ReadFile(path); !strings.Contains(string(body), "# HELP escrowctl_backup_size_bytes Size of it.\n") {
+		t.Errorf("the declared help is not there:\n%s", body)
+	}
+	for _, bad := range []Gauge{{Name: "sise_bytes"}, {Name: "other"}, {Name: "rows"}, {Name: "rows", Labels: map[string]string{"table": "a"}}} {
+		rep.Gauges = []Gauge{bad, {Name: "size_bytes", Value: 7}}
+		p := only(t, r.Send(t.Context(), rep))
+		if p.Kind != Local || !strings.Contains(p.Error(), strconv.Quote(bad.Name)) || !strings.Contains(p.Error(), "declared") {
+			t.Errorf("%+v: %v", bad, p)
+		}
+		if got := samples(t, path); len(got) != 5 || got["escrowctl_backup_size_bytes"] != 7 {
+			t.Errorf("%+v: %v", bad, got)
+		}
+	}
+}

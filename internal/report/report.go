@@ -24,6 +24,8 @@ type Options struct {
 	HTTP        *http.Client  // nil is a client of its own; redirects are not followed with either
 	Now         func() time.Time
 	Host        string // the Pushgateway's instance label; "" is the system's host name
+	// Metrics are those that reports may have beside EveryJob; nil: any.
+	Metrics []Metric
 }
 
 // Report is what one run has to say.
@@ -44,7 +46,7 @@ type Report struct {
 // Gauge is one figure of a run, in base units (bytes, seconds, ratio).
 type Gauge struct {
 	Name   string // without escrowctl_<job>_
-	Help   string
+	Help   string // where Options.Metrics declares it, that one's
 	Value  float64
 	Labels map[string]string
 }

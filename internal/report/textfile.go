@@ -34,7 +34,7 @@ func (r *Reporter) textfile(rep Report) *Problem {
 	if !rep.Success {
 		last = lastSuccess(before, rep)
 	}
-	reg, faults := registry(rep, &last)
+	reg, faults := r.registry(rep, &last)
 	families, err := reg.Gather()
 	if err != nil {
 		return textfileProblem(err)
