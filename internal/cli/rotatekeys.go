@@ -83,13 +83,9 @@ func secretArg(names []string) (cobra.PositionalArgs, []string) {
 	}, names
 }
 
-// rotator builds the rotation of one secret on the compose project.
+// rotator builds the rotation of one list of keys on the compose project.
 func (d *deps) rotator(ctx context.Context, name string) (*keys.Rotator, error) {
-	project, err := d.composeProject(ctx)
-	if err != nil {
-		return nil, err
-	}
-	env, err := d.envFile(project)
+	r, project, err := d.rotation(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -101,13 +97,27 @@ func (d *deps) rotator(ctx context.Context, name string) (*keys.Rotator, error) 
 	if name == "ADMIN_KEYS" {
 		path = c.AdminPath
 	}
-	prober := &keyProber{url: strings.TrimRight(d.cfg.API.URL, "/") + path, header: c.Header, client: probeClient()}
-	program := compose.Program{Project: project, EnvFile: d.cfg.Compose.EnvFile, Files: d.cfg.Compose.Files, Hide: keyLists()}
+	r.Prober = &keyProber{url: strings.TrimRight(d.cfg.API.URL, "/") + path, header: c.Header, client: probeClient()}
+	r.Service = &keyService{program: d.program(project, keyLists()...), service: c.Service, variable: name}
+	return r, nil
+}
+
+// rotation is what the rotations of all secrets have in common.
+func (d *deps) rotation(ctx context.Context, name string) (*keys.Rotator, *compose.Project, error) {
+	project, err := d.composeProject(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	env, err := d.envFile(project)
 	return &keys.Rotator{
-		Secret: name, EnvFile: env, Docs: d.state, Prober: prober,
-		Service: &keyService{program: program, service: c.Service, variable: name},
-		Now:     d.app.io.Now, Who: who(), Timeout: c.Timeout, Say: d.app.io.Log,
-	}, nil
+		Secret: name, EnvFile: env, Docs: d.state, Now: d.app.io.Now, Who: who(), Timeout: d.cfg.Keys.Timeout, Say: d.app.io.Log,
+	}, project, err
+}
+
+// program runs Compose on the project; hide are variables that it must take from
+// the .env file.
+func (d *deps) program(p *compose.Project, hide ...string) compose.Program {
+	return compose.Program{Project: p, EnvFile: d.cfg.Compose.EnvFile, Files: d.cfg.Compose.Files, Hide: hide}
 }
 
 // envFile is the .env file of the project, which Compose reads.

@@ -132,20 +132,10 @@ func (a *App) rotateStart(ctx context.Context, d *deps, r *keys.Rotator, f start
 	if err != nil {
 		return Outcome{}, err
 	}
-	if !found || rot.Stage.Ended() || !f.emergency || !rot.Emergency { // else it goes on
-		var fresh []secret.Value
-		if f.out != "" {
-			if err := os.MkdirAll(f.out, 0o700); err != nil {
-				return Outcome{}, fmt.Errorf("--out: %w", err)
-			}
-		}
-		if rot, fresh, err = r.Start(plan); err != nil {
+	if !found || rot.Stage.Ended() || rot.Doing == keys.Begin || !f.emergency || !rot.Emergency { // else it goes on
+		if rot, err = a.makeKeys(ctx, d, r, plan, f); err != nil {
 			return Outcome{}, err
 		}
-		if err := a.handOut(r.Secret, rot, fresh, f); err != nil {
-			return Outcome{}, errors.Join(fmt.Errorf("the keys were not handed out: %w", err), undoStart(r))
-		}
-		d.journalRotation(ctx, rot, "start", f.why, ui.Plural(len(fresh), "new key", "new keys")+" made for "+r.Secret, nil)
 	}
 	if f.emergency {
 		return a.rotateAct(ctx, d, r, keys.Emergency, f.why, false)
@@ -153,6 +143,28 @@ func (a *App) rotateStart(ctx context.Context, d *deps, r *keys.Rotator, f start
 	out := Outcome{Verdict: fmt.Sprintf("%s is planned: %s", r.Secret, strings.Join(rot.New, " ")), Figures: map[string]any{"secret": r.Secret, "action": "start", "stage": string(rot.Stage)}}
 	_, _ = fmt.Fprintf(a.io.Err, "next: %s\n", nextStep(rot, a.io.Now()))
 	return out, nil
+}
+
+// makeKeys begins the rotation, or goes on with one whose keys were not handed
+// out, and hands them out.
+func (a *App) makeKeys(ctx context.Context, d *deps, r *keys.Rotator, plan keys.Plan, f startFlags) (keys.Rotation, error) {
+	if f.out != "" {
+		if err := os.MkdirAll(f.out, 0o700); err != nil {
+			return keys.Rotation{}, fmt.Errorf("--out: %w", err)
+		}
+	}
+	rot, fresh, err := r.Start(plan)
+	if err != nil {
+		return rot, err
+	}
+	if err := a.handOut(r.Secret, rot, fresh, f); err != nil {
+		return rot, errors.Join(fmt.Errorf("the keys were not handed out: %w", err), undoStart(r))
+	}
+	if rot, err = r.HandedOut(); err != nil {
+		return rot, err
+	}
+	d.journalRotation(ctx, rot, keys.Begin, f.why, ui.Plural(len(fresh), "new key", "new keys")+" made for "+r.Secret, nil)
+	return rot, nil
 }
 
 // undoStart takes a rotation back of which nobody has the keys.
@@ -294,17 +306,27 @@ func (a *App) rotateNotify(ctx context.Context, d *deps, r *keys.Rotator, day ti
 	if !manual && d.cfg.Report.Webhook.IsZero() {
 		return Outcome{}, &misuse{"no webhook is set to send the notice to: set report.webhook, or send it yourself and add --manual"}
 	}
-	rot, err = r.Notify(day, why)
+	rot, err = r.Notify(day, why, func() error { return d.tell(ctx, text, manual) })
 	if err != nil {
 		return Outcome{}, err
 	}
 	_, _ = fmt.Fprint(a.io.Out, text)
 	out := Outcome{Verdict: fmt.Sprintf("%s is notified: the old keys hold until %s", r.Secret, day.Format(time.DateOnly)), Figures: map[string]any{"secret": r.Secret, "action": "notify", "stage": string(rot.Stage)}}
-	if !manual {
-		out.Report = report.Report{Text: text}
-	}
 	d.journalRotation(ctx, rot, "notify", why, out.Verdict, nil)
 	return out, nil
+}
+
+// tell sends the notice, which must arrive: the report of a run need not.
+func (d *deps) tell(ctx context.Context, text string, manual bool) error {
+	if manual {
+		return nil
+	}
+	c := d.cfg.Report
+	webhook := report.New(report.Options{Webhook: c.Webhook.Reveal(), Timeout: c.Timeout, Now: d.app.io.Now})
+	for _, p := range webhook.Send(ctx, report.Report{Job: rotateJob, Success: true, Text: text}) {
+		return fmt.Errorf("%w; or send the notice yourself and add --manual", p)
+	}
+	return nil
 }
 
 // notice is what the consumers read.

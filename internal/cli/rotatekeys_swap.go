@@ -26,32 +26,30 @@ import (
 )
 
 // passwords are the secrets of which a server takes one.
-func passwords() []string { return []string{"POSTGRES_PASSWORD", "REDIS_PASSWORD"} }
+func passwords() []string {
+	return []string{"POSTGRES_PASSWORD", "REDIS_PASSWORD"}
+}
 
 // swapper builds the change of one password on the compose project.
 func (d *deps) swapper(ctx context.Context, name string) (*keys.Swapper, error) {
-	r, err := d.rotator(ctx, name)
+	r, project, err := d.rotation(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	project, err := d.composeProject(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s := &keys.Swapper{Rotator: *r}
-	users := &passwordUsers{program: compose.Program{Project: project, EnvFile: d.cfg.Compose.EnvFile, Files: d.cfg.Compose.Files, Hide: []string{name, "DATABASE_URL", "REDIS_URL"}}}
-	if name == "POSTGRES_PASSWORD" {
+	users := &passwordUsers{program: d.program(project, name, "DATABASE_URL", "REDIS_URL")}
+	s := &keys.Swapper{Rotator: *r, Users: users}
+	switch name {
+	case "POSTGRES_PASSWORD":
 		users.server = d.cfg.Dump.Service
 		u, err := url.Parse(d.cfg.Database.URL.Reveal())
 		if err != nil || u.User == nil || u.Host == "" {
 			return nil, &misuse{"rotating POSTGRES_PASSWORD needs database.url (DATABASE_URL) as postgres://user:password@host/database"}
 		}
 		s.Server = &postgresServer{url: u, dial: project.Service(users.server).Dial}
-	} else {
+	case "REDIS_PASSWORD":
 		users.server = d.cfg.Redis.Service
 		s.Server = &redisServer{addr: users.server + ":6379", dial: project.Service(users.server).Dial}
 	}
-	s.Users = users
 	return s, nil
 }
 
@@ -118,6 +116,9 @@ func (s *postgresServer) Check(ctx context.Context, password string) error {
 	return conn.Close(ctx)
 }
 
+// CheckWrong logs in with a password that nobody has.
+func (s *postgresServer) CheckWrong(ctx context.Context) error { return s.Check(ctx, rand.Text()) }
+
 // Add changes the role's password. The server gets the verifier only, so that
 // the password itself is in no log of its statements.
 func (s *postgresServer) Add(ctx context.Context, with, fresh string) error {
@@ -182,6 +183,9 @@ func (s *redisServer) do(ctx context.Context, password string, words ...string) 
 func (s *redisServer) Check(ctx context.Context, password string) error {
 	return s.do(ctx, password, "PING")
 }
+
+// CheckWrong logs in with a password that nobody has.
+func (s *redisServer) CheckWrong(ctx context.Context) error { return s.Check(ctx, rand.Text()) }
 
 // Add lets a second password in, until the server is made anew.
 func (s *redisServer) Add(ctx context.Context, with, fresh string) error {

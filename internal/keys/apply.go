@@ -115,6 +115,7 @@ func (r *Rotator) finish(rot Rotation, do Action, why string, proof Proof) (Rota
 		r.reach(&rot, Verified, why)
 	case Retire, Emergency:
 		r.reach(&rot, Retired, why)
+		r.step("record")
 		if err := Record(r.Docs, Rotated{Secret: r.Secret, At: r.Now().UTC(), By: r.Who, How: string(do), Old: rot.Old, New: rot.New}); err != nil {
 			return rot, proof, err
 		}

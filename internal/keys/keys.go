@@ -47,8 +47,9 @@ func (s Stage) Ended() bool { return s == Retired || s == Cancelled || s == Roll
 // Action is what can be done to a rotation.
 type Action string
 
-// The actions that change the platform.
+// The actions. Begin changes nothing but the files beside .env.
 const (
+	Begin     Action = "start"     // new keys are made and given to the consumers
 	Activate  Action = "activate"  // old and new
 	Retire    Action = "retire"    // new only
 	Rollback  Action = "rollback"  // old only
@@ -65,7 +66,8 @@ var (
 	ErrTooEarly = errors.New("not yet")
 	// ErrUnprovable: the proof would prove nothing, so nothing was changed.
 	ErrUnprovable = errors.New("cannot be proven")
-	// ErrForeign: the file holds keys of neither version.
+	// ErrForeign: the file holds keys of neither version, or what lies beside it
+	// is not this rotation's.
 	ErrForeign = errors.New("edited by somebody else")
 )
 
@@ -89,6 +91,8 @@ type Rotation struct {
 	Consumers []string `json:"consumers,omitempty"`
 	// Doing is an action that began and has not ended: run it again.
 	Doing Action `json:"doing,omitempty"`
+	// Services are made anew in a change of a password, in this order.
+	Services []string `json:"services,omitempty"`
 	// RetireAfter is when the notice is over.
 	RetireAfter time.Time `json:"retire_after,omitzero"`
 	Steps       []Step    `json:"steps"`
@@ -161,8 +165,12 @@ func document(name string) string {
 	return "rotation-" + strings.ReplaceAll(strings.ToLower(name), " ", "-")
 }
 
-func (r *Rotator) backupFile() string { return r.EnvFile + ".escrowctl-" + r.Secret + ".bak" }
-func (r *Rotator) newFile() string    { return r.EnvFile + ".escrowctl-" + r.Secret + ".new" }
+func (r *Rotator) backupFile() string { return r.beside() + ".bak" }
+func (r *Rotator) newFile() string    { return r.beside() + ".new" }
+
+func (r *Rotator) beside() string {
+	return r.EnvFile + ".escrowctl-" + strings.ReplaceAll(r.Secret, " ", "_")
+}
 
 // Current returns the secret's rotation, ended or not; found is false if there
 // never was one.
@@ -212,38 +220,83 @@ type Plan struct {
 func (p Plan) count() int { return max(p.Count, len(p.Consumers), 1) }
 
 // Start makes new keys and begins a rotation. They are in force only after
-// Activate. The keys that it returns are for the consumers' eyes.
+// Activate. The keys that it returns are for the consumers' eyes; until
+// HandedOut says that they have them, Start returns the same ones again.
 func (r *Rotator) Start(p Plan) (Rotation, []secret.Value, error) {
-	if rot, found, err := r.Current(); err != nil {
+	rot, found, err := r.Current()
+	switch {
+	case err != nil:
 		return rot, nil, err
-	} else if found && !rot.Stage.Ended() {
+	case found && rot.Doing == Begin:
+		if v, err := r.versions(rot); err == nil {
+			return rot, v.new, p.same(rot)
+		} // else it was killed before the keys were kept, and nobody has them
+	case found && !rot.Stage.Ended():
 		return rot, nil, fmt.Errorf("%s: %w, begun %s and now %s: finish it, or rotate-keys cancel %s",
 			r.Secret, ErrRunning, rot.Steps[0].At.Format(time.DateOnly), rot.Stage, r.Secret)
+	case found:
+		err = r.tidy() // a process that was killed just after the end left its files
+	default:
+		err = r.alone()
 	}
+	if err != nil {
+		return rot, nil, err
+	}
+	return r.begin(p)
+}
+
+// begin makes the keys. The record comes before the files: without one, files
+// beside .env are those of a rotation that somebody else began.
+func (r *Rotator) begin(p Plan) (Rotation, []secret.Value, error) {
 	old, err := r.inFile()
 	if err != nil {
 		return Rotation{}, nil, err
 	}
 	rot := Rotation{
-		ID: r.Now().UTC().Format("20060102T150405Z"), Secret: r.Secret, EnvFile: r.EnvFile,
+		ID: r.Now().UTC().Format("20060102T150405Z"), Secret: r.Secret, EnvFile: r.EnvFile, Doing: Begin,
 		Emergency: p.Emergency, Consumers: p.Consumers, Old: fingerprints(old), GapSeconds: -1,
 	}
 	fresh := make([]secret.Value, p.count())
 	for i := range fresh {
-		b := make([]byte, runbook.APIKeyBytes)
-		_, _ = rand.Read(b) // never fails
-		fresh[i] = secret.New(hex.EncodeToString(b))
+		fresh[i] = secret.New(newSecret())
 		rot.New = append(rot.New, fresh[i].String())
 	}
 	// The new value must be one that the file can hold, or nobody is told of it.
 	if err := r.rehearse(join(slices.Concat(old, fresh))); err != nil {
 		return Rotation{}, nil, err
 	}
-	if err := r.keep(fresh); err != nil {
-		return Rotation{}, nil, err
-	}
 	r.reach(&rot, Planned, p.Why)
-	return rot, fresh, r.save(rot)
+	if err := r.save(rot); err != nil {
+		return rot, nil, err
+	}
+	return rot, fresh, r.keep(r.Secret + "=" + join(fresh) + "\n")
+}
+
+// newSecret returns random bytes, as many as the runbook says, in hexadecimal.
+func newSecret() string {
+	b := make([]byte, runbook.APIKeyBytes)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// same sees that an interrupted start is gone on with as it was begun: some
+// consumers may have their keys already.
+func (p Plan) same(rot Rotation) error {
+	if p.count() == len(rot.New) && slices.Equal(p.Consumers, rot.Consumers) && p.Emergency == rot.Emergency {
+		return nil
+	}
+	return fmt.Errorf("%s: %w: a start was interrupted that made %d for the consumers %q: run it again as it was, or rotate-keys cancel %s",
+		rot.Secret, ErrRunning, len(rot.New), rot.Consumers, rot.Secret)
+}
+
+// HandedOut notes that the consumers have their keys.
+func (r *Rotator) HandedOut() (Rotation, error) {
+	rot, err := r.active()
+	if err != nil || rot.Doing != Begin {
+		return rot, err
+	}
+	rot.Doing = ""
+	return rot, r.save(rot)
 }
 
 // Rehearse reads the file and says which keys are in force, changing nothing.
@@ -264,18 +317,25 @@ func (r *Rotator) rehearse(value string) error {
 	return err
 }
 
-// Notify notes that the consumers were told, and until when the old keys are
-// accepted at least.
-func (r *Rotator) Notify(retireAfter time.Time, why string) (Rotation, error) {
+// Notify tells the consumers, and notes that they were told, and until when the
+// old keys are accepted at least. Killed in between it tells them again: a note
+// without a notice would let their keys be retired unannounced.
+func (r *Rotator) Notify(retireAfter time.Time, why string, tell func() error) (Rotation, error) {
 	rot, err := r.active()
 	if err != nil {
 		return rot, err
+	}
+	if rot.Doing == Begin {
+		return rot, fmt.Errorf("notify %s: %w: its keys are not handed out: run rotate-keys start again", r.Secret, ErrTooEarly)
 	}
 	if rot.Stage != Planned && rot.Stage != Notified {
 		return rot, fmt.Errorf("%s is %s already: its consumers were told until %s", r.Secret, rot.Stage, rot.RetireAfter.Format(time.DateOnly))
 	}
 	if least := r.Now().Add(runbook.RotationNotice); retireAfter.Before(least) {
 		return rot, fmt.Errorf("%w: the notice is %d days, so not before %s", ErrTooEarly, runbook.RotationNotice/runbook.Day, least.UTC().Format("2006-01-02 15:04 MST"))
+	}
+	if err := tell(); err != nil {
+		return rot, fmt.Errorf("the consumers are not told: %w", err)
 	}
 	rot.RetireAfter = retireAfter.UTC()
 	r.reach(&rot, Notified, why)
@@ -316,11 +376,10 @@ func (r *Rotator) Cancel(why string, abandon bool) (Rotation, error) {
 	if err != nil {
 		return rot, err
 	}
-	if abandon {
-		rot.Doing = ""
-	} else if rot.Stage != Planned && rot.Stage != Notified || rot.Doing != "" {
+	if !abandon && (rot.Stage != Planned && rot.Stage != Notified || rot.Doing != "" && rot.Doing != Begin) {
 		return rot, fmt.Errorf("cancel %s: new keys are in force or were about to be: rotate-keys rollback %s", r.Secret, r.Secret)
 	}
+	rot.Doing = ""
 	r.reach(&rot, Cancelled, why)
 	if err := r.save(rot); err != nil {
 		return rot, err

@@ -3,14 +3,10 @@ package keys
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -122,8 +118,11 @@ func newBed(t *testing.T) *bed {
 func (b *bed) reachBefore(t *testing.T, do Action) string {
 	t.Helper()
 	_, fresh, err := b.Start(Plan{Emergency: do == Emergency})
+	if err == nil {
+		_, err = b.HandedOut()
+	}
 	if err == nil && do != Emergency {
-		_, err = b.Notify(start.Add(runbook.RotationNotice), "")
+		_, err = b.Notify(start.Add(runbook.RotationNotice), "", func() error { return nil })
 	}
 	if err == nil && (do == Retire || do == Rollback) {
 		_, _, err = b.Do(t.Context(), Activate, "")
@@ -170,96 +169,6 @@ func (b *bed) agree(t *testing.T, what string, do Action, fresh string) {
 	if rot.Stage.Ended() != (len(left) == 0) {
 		t.Errorf("%s: beside .env lies %q and the rotation is %s", what, left, rot.Stage)
 	}
-}
-
-const (
-	killAt  = "TEST_KEYS_KILL_AT"
-	killDo  = "TEST_KEYS_DO"
-	killDir = "TEST_KEYS_DIR"
-)
-
-// TestMain is also the process that is killed.
-func TestMain(m *testing.M) {
-	if os.Getenv(killDir) == "" {
-		os.Exit(m.Run())
-	}
-	at, _ := strconv.Atoi(os.Getenv(killAt))
-	n := 0
-	b, err := openBed(os.Getenv(killDir), start.Add(runbook.RotationNotice), func(string) {
-		if n++; n == at {
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		}
-	})
-	if err == nil {
-		_, _, err = b.Do(context.Background(), Action(os.Getenv(killDo)), "")
-	}
-	if err != nil {
-		panic(err)
-	}
-}
-
-// TestKilled ends the process before everything that changes something, in every
-// action: .env is whole and one of the two versions, and the action is then
-// either brought to its end or rolled back.
-func TestKilled(t *testing.T) {
-	t.Parallel()
-	for _, do := range []Action{Activate, Retire, Emergency, Rollback} {
-		t.Run(string(do), func(t *testing.T) {
-			t.Parallel()
-			var steps []string
-			b := newBed(t)
-			b.reachBefore(t, do)
-			counted, err := openBed(b.dir, start.Add(runbook.RotationNotice), func(s string) { steps = append(steps, s) })
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, _, err := counted.Do(t.Context(), do, ""); err != nil {
-				t.Fatal(err)
-			}
-			if len(steps) < 11 {
-				t.Fatalf("only the steps %q", steps)
-			}
-			for i, step := range steps {
-				for _, then := range []Action{do, Rollback} {
-					killed(t, do, i+1, step, then)
-				}
-			}
-			t.Logf("killed before each of %q", steps)
-		})
-	}
-}
-
-func killed(t *testing.T, do Action, at int, step string, then Action) {
-	t.Helper()
-	what := fmt.Sprintf("%s killed before %q (%d), then %s", do, step, at, then)
-	b := newBed(t)
-	fresh := b.reachBefore(t, do)
-	was := b.env(t)
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), killDir+"="+b.dir, killDo+"="+string(do), killAt+"="+strconv.Itoa(at))
-	if out, err := cmd.CombinedOutput(); err == nil || cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		t.Fatalf("%s: not killed: %v\n%s", what, err, out)
-	}
-	if got := b.env(t); got != was && got != holds(do, fresh) {
-		t.Fatalf("%s: .env is neither version: %q", what, got)
-	}
-	b.now = start.Add(runbook.RotationNotice)
-	rot, _, err := b.Current()
-	if err != nil {
-		t.Fatalf("%s: %v", what, err)
-	}
-	_, _, err = b.Do(t.Context(), then, "")
-	if rot.Stage.Ended() { // the kill came after the end
-		if !errors.Is(err, ErrNone) {
-			t.Errorf("%s: %v", what, err)
-		}
-		b.agree(t, what, do, fresh)
-		return
-	}
-	if err != nil {
-		t.Fatalf("%s: %v", what, err)
-	}
-	b.agree(t, what, then, fresh)
 }
 
 // TestFailures: a service that is deaf or takes no key puts back what was

@@ -2,17 +2,13 @@ package keys
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/envfile"
-	"github.com/stellarescrow/escrowctl/internal/runbook"
 	"github.com/stellarescrow/escrowctl/internal/secret"
 )
 
@@ -26,6 +22,8 @@ var ErrRefused = errors.New("the password is refused")
 type Server interface {
 	// Check logs in with the password; ErrRefused if it is refused.
 	Check(ctx context.Context, password string) error
+	// CheckWrong logs in with what must be refused; ErrRefused if it is.
+	CheckWrong(ctx context.Context) error
 	// Add makes the server take a new password, logged in with one that it
 	// takes. It may refuse the old one from then on.
 	Add(ctx context.Context, with, fresh string) error
@@ -50,12 +48,6 @@ type Swapper struct {
 	Users   Users
 }
 
-// pair is the password before and after.
-type pair struct {
-	original *envfile.File
-	old, new string
-}
-
 // Do changes the password, or goes on where it was interrupted. If anything
 // fails, the old one is put back and proven.
 func (s *Swapper) Do(ctx context.Context, why string) (Rotation, []string, error) {
@@ -63,19 +55,20 @@ func (s *Swapper) Do(ctx context.Context, why string) (Rotation, []string, error
 	if err != nil {
 		return rot, nil, err
 	}
-	done, err := s.establish(ctx, p, p.old, p.new, false)
+	done, err := s.establish(ctx, &rot, p, p.old, p.new, false)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return rot, done, fmt.Errorf("%s is interrupted: run it again to go on, or roll back: %w", s.Secret, err)
 	case err != nil:
 		s.say("it failed: %v: rolling back", err)
 		failed := &FailedError{Action: Swap, Cause: err}
-		if _, err := s.establish(ctx, p, p.new, p.old, true); err != nil {
+		if _, err := s.establish(ctx, &rot, p, p.new, p.old, true); err != nil {
 			failed.Undo = err
 			return rot, done, failed
 		}
 		return rot, done, errors.Join(failed, s.end(&rot, RolledBack, "it failed"))
 	}
+	s.step("record")
 	if err := Record(s.Docs, Rotated{Secret: s.Secret, At: s.Now().UTC(), By: s.Who, How: string(Swap), Old: rot.Old, New: rot.New}); err != nil {
 		return rot, done, err
 	}
@@ -88,11 +81,14 @@ func (s *Swapper) Undo(ctx context.Context, why string) (Rotation, []string, err
 	if err != nil {
 		return rot, nil, err
 	}
+	if rot.Doing == Begin { // nothing has changed
+		return rot, nil, s.end(&rot, RolledBack, why)
+	}
 	p, err := s.pair(rot)
 	if err != nil {
 		return rot, nil, err
 	}
-	done, err := s.establish(ctx, p, p.new, p.old, true)
+	done, err := s.establish(ctx, &rot, p, p.new, p.old, true)
 	if err != nil {
 		return rot, done, err
 	}
@@ -111,41 +107,56 @@ func (s *Swapper) end(rot *Rotation, stage Stage, why string) error {
 // prepare begins a change, or finds the one that has not ended.
 func (s *Swapper) prepare(ctx context.Context, why string) (Rotation, pair, error) {
 	rot, found, err := s.Current()
-	if err != nil {
+	switch {
+	case err != nil:
 		return rot, pair{}, err
-	}
-	if found && !rot.Stage.Ended() {
+	case found && !rot.Stage.Ended() && rot.Doing != Begin:
 		p, err := s.pair(rot)
 		return rot, p, err
+	case found:
+		err = s.tidy() // of one that was killed before it changed anything, or just after its end
+	default:
+		err = s.alone()
 	}
-	f, err := envfile.Read(s.EnvFile)
 	if err != nil {
 		return rot, pair{}, err
+	}
+	return s.begin(ctx, why)
+}
+
+// begin makes the new password. The record comes before the files, and says
+// only after them that something may have changed.
+func (s *Swapper) begin(ctx context.Context, why string) (Rotation, pair, error) {
+	f, err := envfile.Read(s.EnvFile)
+	if err != nil {
+		return Rotation{}, pair{}, err
 	}
 	old, err := f.Get(s.Secret)
 	if err != nil {
-		return rot, pair{}, fmt.Errorf("%s: %w", s.EnvFile, err)
+		return Rotation{}, pair{}, fmt.Errorf("%s: %w", s.EnvFile, err)
 	}
 	if old == "" {
-		return rot, pair{}, fmt.Errorf("%s: %s is empty: there is nothing to rotate", s.EnvFile, s.Secret)
+		return Rotation{}, pair{}, fmt.Errorf("%s: %s is empty: there is nothing to rotate", s.EnvFile, s.Secret)
 	}
-	b := make([]byte, runbook.APIKeyBytes)
-	_, _ = rand.Read(b) // never fails
-	p := pair{original: f, old: old, new: hex.EncodeToString(b)}
+	p := pair{original: f, old: old, new: newSecret()}
 	if err := s.Provable(ctx, old); err != nil {
-		return rot, p, err
+		return Rotation{}, p, err
 	}
 	if _, err := s.edit(p, p.old, p.new)(f); err != nil {
-		return rot, p, err
+		return Rotation{}, p, err
 	}
-	if err := s.keep([]secret.Value{secret.New(p.new)}); err != nil {
-		return rot, p, err
-	}
-	rot = Rotation{
-		ID: s.Now().UTC().Format("20060102T150405Z"), Secret: s.Secret, EnvFile: s.EnvFile, GapSeconds: -1, Doing: Swap,
+	rot := Rotation{
+		ID: s.Now().UTC().Format("20060102T150405Z"), Secret: s.Secret, EnvFile: s.EnvFile, GapSeconds: -1, Doing: Begin,
 		Old: []string{secret.Fingerprint(old)}, New: []string{secret.Fingerprint(p.new)},
 	}
 	s.reach(&rot, Planned, why)
+	if err := s.save(rot); err != nil {
+		return rot, p, err
+	}
+	if err := s.keep(s.Secret + "=" + p.new + "\n"); err != nil {
+		return rot, p, err
+	}
+	rot.Doing = Swap
 	return rot, p, s.save(rot)
 }
 
@@ -173,7 +184,7 @@ func (s *Swapper) Provable(ctx context.Context, now string) error {
 	if err := s.Server.Check(ctx, now); err != nil {
 		return fmt.Errorf("%w: before any change, the password of %s in %s does not log in: %w: nothing is changed", ErrUnprovable, s.Secret, s.EnvFile, err)
 	}
-	if err := s.Server.Check(ctx, rand.Text()); err == nil {
+	if err := s.Server.CheckWrong(ctx); err == nil {
 		return wrongTaken(errors.New("it logs in"))
 	} else if !errors.Is(err, ErrRefused) {
 		return wrongTaken(err)
@@ -185,48 +196,31 @@ func wrongTaken(err error) error {
 	return fmt.Errorf("%w: before any change, a wrong password is not refused: %w: nothing is changed: see how it authenticates connections (pg_hba.conf, requirepass)", ErrUnprovable, err)
 }
 
-// pair reads both passwords from the files beside the .env file.
-func (s *Swapper) pair(rot Rotation) (pair, error) {
-	original, err := envfile.Read(s.backupFile())
-	if err != nil {
-		return pair{}, err
-	}
-	fresh, err := envfile.Read(s.newFile())
-	if err != nil {
-		return pair{}, err
-	}
-	p := pair{original: original}
-	if p.old, err = original.Get(s.Secret); err == nil {
-		p.new, err = fresh.Get(s.Secret)
-	}
-	if err == nil && (!slices.Equal(rot.Old, []string{secret.Fingerprint(p.old)}) || !slices.Equal(rot.New, []string{secret.Fingerprint(p.new)})) {
-		err = fmt.Errorf("%s: %w: the files beside it are not this rotation's", s.EnvFile, ErrForeign)
-	}
-	return p, err
-}
-
 // establish makes everything use to in place of from, and proves it. It returns
 // the services that were made anew. On the way back a service that fails does
 // not keep the others from getting theirs.
-func (s *Swapper) establish(ctx context.Context, p pair, from, to string, back bool) ([]string, error) {
-	if err := s.Server.Check(ctx, to); errors.Is(err, ErrRefused) {
-		s.say("the server takes %s in place of %s", secret.Fingerprint(to), secret.Fingerprint(from))
-		s.step("change on the server")
-		if err := s.Server.Add(ctx, from, to); err != nil {
-			return nil, err
-		}
+func (s *Swapper) establish(ctx context.Context, rot *Rotation, p pair, from, to string, back bool) ([]string, error) {
+	err := s.take(ctx, from, to)
+	down := err != nil && !errors.Is(err, ErrRefused) && len(rot.Services) > 0
+	if err != nil && !down {
+		return nil, err
 	}
 	s.say("%s: %s becomes %s", s.EnvFile, s.Secret, secret.Fingerprint(to))
 	s.step("edit")
 	if err := s.Editor.Apply(ctx, s.EnvFile, s.edit(p, from, to)); err != nil {
 		return nil, err
 	}
-	holders, err := s.Users.Holders(ctx, secret.New(from))
+	if down {
+		if err := s.raise(ctx, rot.Services[0], from, to); err != nil {
+			return nil, err
+		}
+	}
+	services, err := s.services(ctx, rot, from)
 	if err != nil {
 		return nil, err
 	}
 	var failed []error
-	for i, service := range holders {
+	for i, service := range services {
 		s.say("making %s anew", service)
 		s.step("recreate " + service)
 		err := s.Users.Recreate(ctx, service)
@@ -234,12 +228,77 @@ func (s *Swapper) establish(ctx context.Context, p pair, from, to string, back b
 			err = s.await(ctx, service)
 		}
 		if err != nil && !back {
-			return holders[:i+1], err
+			return services[:i+1], err
 		}
 		failed = append(failed, err)
 	}
 	s.step("prove")
-	return holders, errors.Join(append(failed, s.prove(ctx, from, to))...)
+	return services, errors.Join(append(failed, s.prove(ctx, from, to))...)
+}
+
+// take makes the server accept a password. It comes with the one that is on its
+// way out: servers count who comes with a wrong one.
+func (s *Swapper) take(ctx context.Context, from, to string) error {
+	err := s.Server.Check(ctx, from)
+	if errors.Is(err, ErrRefused) {
+		return s.Server.Check(ctx, to) // it was changed before
+	}
+	if err != nil {
+		return err
+	}
+	s.say("the server takes %s in place of %s", secret.Fingerprint(to), secret.Fingerprint(from))
+	s.step("change on the server")
+	return s.Server.Add(ctx, from, to)
+}
+
+// raise brings up a server whose recreate was killed, and makes it accept the
+// password.
+func (s *Swapper) raise(ctx context.Context, service, from, to string) error {
+	s.say("%s does not answer: making it anew first", service)
+	s.step("recreate " + service)
+	if err := s.Users.Recreate(ctx, service); err != nil {
+		return err
+	}
+	if err := s.login(ctx, from); err != nil && !errors.Is(err, ErrRefused) {
+		return err
+	}
+	return s.take(ctx, from, to)
+}
+
+// login logs in as soon as the server answers at all.
+func (s *Swapper) login(ctx context.Context, password string) error {
+	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	for {
+		err := s.Server.Check(ctx, password)
+		if err == nil || errors.Is(err, ErrRefused) || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(200 * time.Millisecond): // it may be starting
+		}
+	}
+}
+
+// services are those to be made anew: the ones that hold the text, and the ones
+// that did when the change began, since a recreate that was killed may have left
+// one without a running container.
+func (s *Swapper) services(ctx context.Context, rot *Rotation, text string) ([]string, error) {
+	now, err := s.Users.Holders(ctx, secret.New(text))
+	if err != nil {
+		return nil, err
+	}
+	known := len(rot.Services)
+	for _, service := range now {
+		if !slices.Contains(rot.Services, service) {
+			rot.Services = append(rot.Services, service)
+		}
+	}
+	if len(rot.Services) == known {
+		return rot.Services, nil
+	}
+	return rot.Services, s.save(*rot)
 }
 
 func (s *Swapper) await(ctx context.Context, service string) error {
@@ -259,22 +318,19 @@ func (s *Swapper) await(ctx context.Context, service string) error {
 }
 
 func (s *Swapper) prove(ctx context.Context, from, to string) error {
-	limited, cancel := context.WithTimeout(ctx, s.Timeout)
-	defer cancel()
-	err := s.Server.Check(limited, to)
-	for err != nil && !errors.Is(err, ErrRefused) && limited.Err() == nil { // it may be starting
-		time.Sleep(200 * time.Millisecond)
-		err = s.Server.Check(limited, to)
-	}
+	err := s.login(ctx, to)
 	if err != nil {
 		return fmt.Errorf("proof: the new password: %w", err)
 	}
-	if s.Server.Check(ctx, from) == nil {
+	err = s.Server.Check(ctx, from)
+	if err == nil {
+		s.step("drop on the server")
 		if err := s.Server.Drop(ctx, to, from); err != nil {
 			return err
 		}
+		err = s.Server.Check(ctx, from)
 	}
-	if err := s.Server.Check(ctx, from); err == nil {
+	if err == nil {
 		return errors.New("proof: the old password still logs in")
 	} else if !errors.Is(err, ErrRefused) {
 		return fmt.Errorf("proof: whether the old password is refused: %w", err)
@@ -284,54 +340,4 @@ func (s *Swapper) prove(ctx context.Context, from, to string) error {
 		err = fmt.Errorf("proof: made with the old password still: %s", strings.Join(holders, ", "))
 	}
 	return err
-}
-
-// edit writes the password into the variable and into every URL that holds it.
-// Back to the old one, each is written as it was.
-func (s *Swapper) edit(p pair, from, to string) func(*envfile.File) (*envfile.File, error) {
-	return func(f *envfile.File) (*envfile.File, error) {
-		now, err := f.Get(s.Secret)
-		if err != nil {
-			return nil, err
-		}
-		if now != from && now != to {
-			return nil, fmt.Errorf("%s: %w: it holds %s, this rotation knows %s and %s", s.Secret, ErrForeign, secret.Fingerprint(now), secret.Fingerprint(from), secret.Fingerprint(to))
-		}
-		for _, name := range f.Names() {
-			value, err := f.Get(name)
-			if err != nil {
-				continue // put together from others: it follows them
-			}
-			changed := inURL(value, from, to)
-			if name == s.Secret {
-				changed = to
-			}
-			if changed == value {
-				continue
-			}
-			if was, err := p.original.Get(name); err == nil && was == changed {
-				f, err = f.WithFrom(p.original, name)
-				if err != nil {
-					return nil, err
-				}
-				continue
-			}
-			if f, err = f.With(name, changed); err != nil {
-				return nil, err
-			}
-		}
-		return f, nil
-	}
-}
-
-// inURL replaces a password between : and @, in every form it may be written.
-func inURL(text, from, to string) string {
-	if !strings.Contains(text, "://") {
-		return text
-	}
-	escaped := strings.TrimPrefix(url.UserPassword("", to).String(), ":")
-	for _, form := range []string{from, url.QueryEscape(from), url.PathEscape(from), strings.TrimPrefix(url.UserPassword("", from).String(), ":")} {
-		text = strings.ReplaceAll(text, ":"+form+"@", ":"+escaped+"@")
-	}
-	return text
 }

@@ -82,23 +82,36 @@ func before(do Action) Action {
 	return Rollback
 }
 
-// keep writes the two files beside the .env file. Those of an earlier rotation,
-// left by a process that was killed after its end, go first.
-func (r *Rotator) keep(fresh []secret.Value) error {
+// keep writes the two files beside the .env file: what is new, and the file as
+// it is. Those of a start that was killed go first.
+func (r *Rotator) keep(fresh string) error {
 	if err := r.tidy(); err != nil {
 		return err
 	}
 	r.step("write new keys")
-	if err := r.Editor.Write(r.newFile(), []byte(r.Secret+"="+join(fresh)+"\n")); err != nil {
+	if err := r.Editor.Write(r.newFile(), []byte(fresh)); err != nil {
 		return err
 	}
 	r.step("back up")
 	return r.Editor.Copy(r.EnvFile, r.backupFile())
 }
 
-// tidy removes the two files.
+// alone refuses to begin where another one, that is not in this state directory,
+// has left its files.
+func (r *Rotator) alone() error {
+	for _, path := range []string{r.newFile(), r.backupFile()} {
+		if _, err := os.Lstat(path); err == nil {
+			return fmt.Errorf("%s: %w: %s lies there and no rotation of %s is known here: go on as the user, and with the state directory, that began it; or, if nobody did, move it away", r.EnvFile, ErrForeign, path, r.Secret)
+		}
+	}
+	return nil
+}
+
+// tidy removes the two files, and what a killed process left of them.
 func (r *Rotator) tidy() error {
-	envfile.Sweep(r.EnvFile)
+	for _, path := range []string{r.EnvFile, r.newFile(), r.backupFile()} {
+		envfile.Sweep(path)
+	}
 	for _, path := range []string{r.newFile(), r.backupFile()} {
 		r.step("remove " + path[len(r.EnvFile):])
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
