@@ -45,8 +45,9 @@ func (a *App) rotateKeysCommand() *cobra.Command {
 			"            that they are refused\n\n" +
 			"'docker compose restart' loads no new .env: the service is recreated instead.\n" +
 			"A failed proof rolls back by itself. An action that was killed is run again.\n" +
-			"POSTGRES_PASSWORD and REDIS_PASSWORD are changed in one go: on the server, in\n" +
-			".env and its URLs, then in every service that holds it, and proven.\n" +
+			"POSTGRES_PASSWORD, REDIS_PASSWORD and GRAFANA_ADMIN_PASSWORD are changed in one\n" +
+			"go: on the server, in .env and its URLs, then in every service that holds it,\n" +
+			"and proven.\n" +
 			"Alone, rotate-keys shows where every rotation stands and what comes next." +
 			exitStatus("0  done, or nothing is due", "1  a rotation is overdue", "2  failed; rolled back if it says so", "3  not allowed yet, misuse, or cannot be proven: nothing was changed"),
 		Example: "  escrowctl rotate-keys\n  escrowctl rotate-keys start API_KEYS --per-consumer web,mobile --out keys\n  escrowctl rotate-keys activate API_KEYS --dry-run\n  escrowctl rotate-keys POSTGRES_PASSWORD --dry-run",

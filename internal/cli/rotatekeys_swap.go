@@ -27,7 +27,7 @@ import (
 
 // passwords are the secrets of which a server takes one.
 func passwords() []string {
-	return []string{"POSTGRES_PASSWORD", "REDIS_PASSWORD"}
+	return []string{"POSTGRES_PASSWORD", "REDIS_PASSWORD", "GRAFANA_ADMIN_PASSWORD"}
 }
 
 // swapper builds the change of one password on the compose project.
@@ -49,6 +49,12 @@ func (d *deps) swapper(ctx context.Context, name string) (*keys.Swapper, error) 
 	case "REDIS_PASSWORD":
 		users.server = d.cfg.Redis.Service
 		s.Server = &redisServer{addr: users.server + ":6379", dial: project.Service(users.server).Dial}
+	case "GRAFANA_ADMIN_PASSWORD":
+		users.server = grafanaService
+		if d.cfg.Grafana.URL == config.Off {
+			return nil, &misuse{"grafana.url is off: the password is changed by Grafana's API: set grafana.url"}
+		}
+		s.Server = &grafanaServer{url: strings.TrimRight(d.cfg.Grafana.URL, "/"), user: d.cfg.Grafana.User, client: probeClient()}
 	}
 	return s, nil
 }
@@ -225,7 +231,7 @@ func (a *App) swap(ctx context.Context, name, why string, back, dryRun bool) err
 		if err == nil {
 			out.Verdict = fmt.Sprintf("%s is %s: the server takes the one in .env and refuses the other; made anew: %s", name, stage, strings.Join(services, ", "))
 			_, _ = fmt.Fprintf(a.io.Out, "%s  %s\n", a.io.Paint("ok", "OK"), out.Verdict)
-			key := map[string]string{"POSTGRES_PASSWORD": "database.url", "REDIS_PASSWORD": "redis.url"}[name]
+			key := map[string]string{"POSTGRES_PASSWORD": "database.url", "REDIS_PASSWORD": "redis.url", "GRAFANA_ADMIN_PASSWORD": "grafana.admin_password"}[name]
 			if from := d.cfg.Origin(key); from.Kind != config.FromEnvFile && !back {
 				a.io.Warn("escrowctl's own %s comes from elsewhere (%s): change the password there too", key, from)
 			}

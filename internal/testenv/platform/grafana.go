@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 )
 
 // GrafanaSettings are what a Grafana says of itself.
@@ -18,14 +19,22 @@ type GrafanaSettings struct {
 
 // Grafana is the service `grafana`: /api/health for everyone, and with the
 // password of the user admin /api/search, /api/dashboards/uid/..., /api/user,
-// PUT /api/user/password and PUT /api/admin/users/1/password.
+// PUT /api/user/password and PUT /api/admin/users/1/password. As in the real one
+// five wrong passwords within five minutes shut the user out for that long, with
+// the right one too; the names of others do not count.
 type Grafana struct {
 	standIn[GrafanaSettings]
 	file string
 
 	mu       sync.Mutex
 	password string
+	wrong    []time.Time
 }
+
+const (
+	wrongLimit  = 5
+	wrongWindow = 5 * time.Minute
+)
 
 // NewGrafana returns one with all the runbook's dashboards. Where dir is given
 // it keeps its password there, and as in Grafana the one from the environment
@@ -36,6 +45,9 @@ func NewGrafana(password, dir string) (*Grafana, error) {
 		g.file = filepath.Join(dir, "admin-password")
 		if kept, err := os.ReadFile(g.file); err == nil {
 			g.password = string(kept)
+			if body, err := os.ReadFile(g.file + ".wrong"); err == nil {
+				_ = json.Unmarshal(body, &g.wrong)
+			}
 		} else if err := g.change(password); err != nil {
 			return nil, err
 		}
@@ -85,11 +97,34 @@ func (g *Grafana) health(w http.ResponseWriter, _ *http.Request) {
 func (g *Grafana) guarded(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		user, password, ok := r.BasicAuth()
-		if !ok || user != "admin" || password != g.Password() {
+		if !ok || user != "admin" || !g.login(password, time.Now()) {
 			message(w, http.StatusUnauthorized, "Invalid username or password")
 			return
 		}
 		next(w, r)
+	}
+}
+
+// login tries a password of admin.
+func (g *Grafana) login(password string, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if n := len(g.wrong); n >= wrongLimit && now.Sub(g.wrong[n-wrongLimit]) < wrongWindow {
+		return false
+	}
+	if password != g.password {
+		g.wrong = append(g.wrong, now)
+		g.keepWrong()
+		return false
+	}
+	return true
+}
+
+// keepWrong lets a start not forget who was wrong: Grafana has it in its
+// database.
+func (g *Grafana) keepWrong() {
+	if body, err := json.Marshal(g.wrong); err == nil && g.file != "" {
+		_ = os.WriteFile(g.file+".wrong", body, 0o600) // then it forgets
 	}
 }
 
