@@ -102,7 +102,7 @@ func (a *App) analyze(ctx context.Context, d *deps, f analyzeFlags) (Outcome, er
 	}
 	limits := perf.DefaultLimits()
 	limits.IndexerService = d.cfg.Perf.Indexer
-	report := perf.Analyse(snap, before, perf.Options{Limits: limits, Top: f.top})
+	report := perf.Analyse(snap, before, perf.Options{Limits: limits, Top: f.top, Threshold: d.cfg.Threshold})
 	report.TookSeconds = a.io.Now().Sub(start).Seconds()
 	d.scrubReport(report)
 	status := report.Status

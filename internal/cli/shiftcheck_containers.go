@@ -11,7 +11,7 @@ import (
 
 func (d *deps) containersProbe() check.Probe {
 	return health.Containers(health.ContainersOptions{
-		Project: d.projectView, Ignore: d.cfg.ShiftCheck.IgnoreServices, Shift: d.cfg.ShiftCheck.Shift,
+		Project: d.projectView, Ignore: d.cfg.ShiftCheck.IgnoreServices, Shift: d.cfg.ShiftCheck.Shift, Start: d.cfg.ShiftCheck.StartWithin,
 		Limit: d.cfg.ShiftCheck.Timeout, Memory: d.state, Now: d.app.io.Now,
 	})
 }

@@ -45,7 +45,7 @@ func (d *deps) jobRuns(job string) health.Runs {
 
 func (d *deps) backupProbe() check.Probe {
 	opt := health.BackupOptions{
-		Runs: d.jobRuns(backupJob), ShrinkRatio: d.cfg.Backup.ShrinkWarnRatio, Limit: d.cfg.ShiftCheck.Timeout, Now: d.app.io.Now,
+		Runs: d.jobRuns(backupJob), ShrinkRatio: d.cfg.Backup.ShrinkWarnRatio, MaxAge: d.cfg.ShiftCheck.BackupMaxAge, VerifyAge: d.cfg.ShiftCheck.VerifyMaxAge, Limit: d.cfg.ShiftCheck.Timeout, Now: d.app.io.Now,
 		Verified: func() ([]health.VerifiedBackup, error) {
 			all, err := d.verifications()
 			var out []health.VerifiedBackup
@@ -176,7 +176,7 @@ func readTail(path string) (health.LogTail, error) {
 }
 
 func (d *deps) drTestProbe() check.Probe {
-	return health.DRTest(health.DRTestOptions{Runs: d.jobRuns("dr-test"), Limit: d.cfg.ShiftCheck.Timeout, Now: d.app.io.Now})
+	return health.DRTest(health.DRTestOptions{Runs: d.jobRuns("dr-test"), MaxAge: d.cfg.ShiftCheck.DRTestMaxAge, Limit: d.cfg.ShiftCheck.Timeout, Now: d.app.io.Now})
 }
 
 func (d *deps) scheduleProbe() check.Probe {
@@ -240,7 +240,7 @@ func (d *deps) diskProbe() check.Probe {
 			u, err := hostdisk.Read(path)
 			return health.Usage(u), err
 		},
-		Memory: d.state, Limit: d.cfg.ShiftCheck.Timeout, Now: d.app.io.Now,
+		Memory: d.state, FullWithin: d.cfg.ShiftCheck.FullWithin, Limits: d.cfg.Threshold, Limit: d.cfg.ShiftCheck.Timeout, Now: d.app.io.Now,
 	}
 	engine := func() (*compose.Disks, bool) { // of this host
 		e, err := compose.OpenDisks(d.cfg.Compose.DockerHost)
@@ -281,7 +281,7 @@ func (d *deps) diskProbe() check.Probe {
 }
 
 func (d *deps) clockProbe() check.Probe {
-	opt := health.ClockOptions{Limit: d.cfg.ShiftCheck.Timeout, Now: d.app.io.Now}
+	opt := health.ClockOptions{Limits: d.cfg.Threshold, Limit: d.cfg.ShiftCheck.Timeout, Now: d.app.io.Now}
 	for _, s := range []struct{ name, url string }{{"Horizon", d.cfg.Horizon.URL}, {"the bucket's server", d.bucketURL()}, {"the indexer", d.cfg.Report.APIBaseURL}} {
 		if s.url != "" {
 			opt.Sources = append(opt.Sources, health.ClockSource{Name: s.name, Outside: outside(s.url), Read: health.HTTPClock(httpx.New(), s.url)})

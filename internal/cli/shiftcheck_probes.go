@@ -66,7 +66,7 @@ func (d *deps) alertsProbe() check.Probe {
 		watchdog = ""
 	}
 	return health.Alerts(health.AlertsOptions{
-		AlertmanagerURL: d.cfg.Alertmanager.URL, PrometheusURL: d.cfg.Prometheus.URL, Watchdog: watchdog, Shift: d.cfg.ShiftCheck.Shift,
+		AlertmanagerURL: d.cfg.Alertmanager.URL, PrometheusURL: d.cfg.Prometheus.URL, Watchdog: watchdog, Shift: d.cfg.ShiftCheck.Shift, Grace: d.cfg.ShiftCheck.DeliverWithin,
 		Limit: d.cfg.ShiftCheck.Timeout, Memory: d.state, Client: httpx.New(), Now: d.app.io.Now,
 	})
 }

@@ -67,6 +67,8 @@ type Config struct {
 	Alertmanager Alertmanager `yaml:"alertmanager"`
 	Prometheus   Prometheus   `yaml:"prometheus"`
 	ShiftCheck   ShiftCheck   `yaml:"shift_check"`
+	// Thresholds are the limits of the runbook's figures by their IDs.
+	Thresholds map[string]*Limits `yaml:"thresholds"`
 }
 
 // Database is the database that is backed up.

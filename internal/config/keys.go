@@ -89,7 +89,7 @@ func keys() []*key {
 		{name: "indexer.events_column", def: "created_at", access: text(func(c *Config) *string { return &c.Indexer.EventsColumn }, relationName)},
 		{name: "api.url", def: "http://localhost:4000", access: text(func(c *Config) *string { return &c.API.URL }, orOff(httpURL))},
 	}
-	return slices.Concat(table, certKeys(), shiftKeys(), drTestKeys(), rotationKeys(), perfKeys(),
+	return slices.Concat(table, certKeys(), shiftKeys(), thresholdKeys(), drTestKeys(), rotationKeys(), perfKeys(),
 		retentionKeys("backup.retention", runbook.RetentionDays, func(c *Config) *Retention { return &c.Backup.Retention }, "RETENTION_DAYS"),
 		retentionKeys("backup.bucket_retention", 0, func(c *Config) *Retention { return &c.Backup.BucketRetention }))
 }

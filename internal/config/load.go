@@ -56,6 +56,7 @@ func Load(opts Options) (*Loaded, error) {
 
 	faults := l.apply()
 	faults = append(faults, l.crossCheck()...)
+	faults = append(faults, l.checkThresholds()...)
 	l.checkMode()
 	if len(faults) > 0 {
 		return l.loaded, &Error{Faults: faults}

@@ -116,9 +116,14 @@ func TestKeysAreTheFieldsOfConfig(t *testing.T) {
 	walk = func(prefix string, typ reflect.Type) {
 		for field := range typ.Fields() {
 			name := prefix + field.Tag.Get("yaml")
-			if field.Type.Kind() == reflect.Struct && field.Type.Name() != "Value" {
+			switch {
+			case field.Type.Kind() == reflect.Map: // by the runbook's IDs
+				for _, t := range configurable() {
+					walk(name+"."+t.ID+".", field.Type.Elem().Elem())
+				}
+			case field.Type.Kind() == reflect.Struct && field.Type.Name() != "Value":
 				walk(name+".", field.Type)
-			} else {
+			default:
 				fields = append(fields, name)
 			}
 		}
@@ -151,7 +156,7 @@ func sample(t testing.TB) map[string][2]string {
 	}
 	pub := id.Recipient().String()
 	same := func(s string) [2]string { return [2]string{s, s} }
-	return map[string][2]string{
+	out := map[string][2]string{
 		"env":                             same("staging"),
 		"database.url":                    {"postgres://u:marker-s3cr3t@db/x", "postgres://u:xxxxx@db/x"},
 		"dump.via":                        same("container"),
@@ -250,7 +255,22 @@ func sample(t testing.TB) map[string][2]string {
 		"keys.header":                     same("Authorization: Bearer {key}"),
 		"keys.timeout":                    same("5m"),
 		"journal.mirror":                  same("true"),
+		"shift_check.backup_max_age":      same("30h"),
+		"shift_check.dr_test_max_age":     same("8d"),
+		"shift_check.verify_max_age":      same("3d"),
+		"shift_check.full_within":         same("12h"),
+		"shift_check.start_within":        same("5m"),
+		"shift_check.deliver_within":      {"90s", "1m30s"},
 	}
+	// Between the runbook's two limits, so that either may be set alone.
+	for _, th := range configurable() {
+		value := showLimit(th.Unit, (th.Warning+th.Critical)/2)
+		if th.Warning == th.Critical {
+			value = showLimit(th.Unit, th.Warning)
+		}
+		out["thresholds."+th.ID+".warning"], out["thresholds."+th.ID+".critical"] = same(value), same(value)
+	}
+	return out
 }
 
 // Each key through each of its variables, through a flag and through the file.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"time"
 )
@@ -79,6 +80,17 @@ func TestDistance(t *testing.T) {
 		}
 		if got := distance(tt.b, tt.a, 5); got != tt.want {
 			t.Errorf("distance(%q, %q) = %d, want %d", tt.b, tt.a, got, tt.want)
+		}
+	}
+}
+
+func TestRelationName(t *testing.T) {
+	for s, good := range map[string]bool{
+		"events": true, "public.events": true, "_x$1": true, "größe": true, strings.Repeat("a", 63): true,
+		"": false, "1a": false, "a.b.c": false, "a.": false, ".a": false, "a b": false, `"a"`: false, "a;drop": false, "a\xff": false, "a-b": false, "$a": false, strings.Repeat("a", 64): false,
+	} {
+		if p := relationName(s); (p == nil) != good {
+			t.Errorf("%q: %v", s, p)
 		}
 	}
 }

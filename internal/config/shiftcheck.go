@@ -30,6 +30,16 @@ type ShiftCheck struct {
 	Skip    []string      `yaml:"skip"`    // IDs of checks that are not made
 	Timeout time.Duration `yaml:"timeout"` // of each check
 	Shift   time.Duration `yaml:"shift"`   // how long one is
+	// Ages from which what is good is too old.
+	BackupMaxAge time.Duration `yaml:"backup_max_age"`
+	DRTestMaxAge time.Duration `yaml:"dr_test_max_age"`
+	VerifyMaxAge time.Duration `yaml:"verify_max_age"`
+	// FullWithin is from when a filesystem that fills up is a warning,
+	// StartWithin how long a container may be starting, and DeliverWithin how
+	// long an alert may take from Prometheus to Alertmanager.
+	FullWithin    time.Duration `yaml:"full_within"`
+	StartWithin   time.Duration `yaml:"start_within"`
+	DeliverWithin time.Duration `yaml:"deliver_within"`
 	// IgnoreServices are compose services that need not run.
 	IgnoreServices []string `yaml:"ignore_services"`
 }
@@ -45,6 +55,12 @@ func shiftKeys() []*key {
 		{name: "grafana.admin_password", emptyOK: true, env: []string{"GRAFANA_ADMIN_PASSWORD"}, access: hidden(func(c *Config) *secret.Value { return &c.Grafana.AdminPassword }, anyText, showFingerprint)},
 		{name: "shift_check.skip", emptyOK: true, access: list(func(c *Config) *[]string { return &c.ShiftCheck.Skip }, checkID)},
 		{name: "shift_check.shift", def: "8h", access: duration(func(c *Config) *time.Duration { return &c.ShiftCheck.Shift }, time.Minute, 7*runbook.Day)},
+		{name: "shift_check.backup_max_age", def: showDuration(runbook.BackupMaxAge), access: duration(func(c *Config) *time.Duration { return &c.ShiftCheck.BackupMaxAge }, time.Minute, runbook.Year)},
+		{name: "shift_check.dr_test_max_age", def: showDuration(runbook.DRTestMaxAge), access: duration(func(c *Config) *time.Duration { return &c.ShiftCheck.DRTestMaxAge }, time.Minute, runbook.Year)},
+		{name: "shift_check.verify_max_age", def: showDuration(runbook.VerifyMaxAge), access: duration(func(c *Config) *time.Duration { return &c.ShiftCheck.VerifyMaxAge }, time.Minute, runbook.Year)},
+		{name: "shift_check.full_within", def: "1d", access: duration(func(c *Config) *time.Duration { return &c.ShiftCheck.FullWithin }, time.Minute, runbook.Year)},
+		{name: "shift_check.start_within", def: "2m", access: duration(func(c *Config) *time.Duration { return &c.ShiftCheck.StartWithin }, time.Second, runbook.Day)},
+		{name: "shift_check.deliver_within", def: "1m", access: duration(func(c *Config) *time.Duration { return &c.ShiftCheck.DeliverWithin }, time.Second, runbook.Day)},
 		{name: "shift_check.ignore_services", emptyOK: true, access: list(func(c *Config) *[]string { return &c.ShiftCheck.IgnoreServices }, serviceName)},
 		{name: "shift_check.timeout", def: "5s", access: duration(func(c *Config) *time.Duration { return &c.ShiftCheck.Timeout }, 100*time.Millisecond, time.Minute)},
 	}

@@ -75,6 +75,7 @@ type BackupOptions struct {
 	Log func() (LogTail, error)
 
 	MaxAge      time.Duration // 0: the runbook's
+	VerifyAge   time.Duration // how long backups may go unread; 0: the runbook's
 	ShrinkRatio float64       // of the median, below which a backup is too small
 	// Accepted is when somebody accepted that backups have become smaller.
 	Accepted time.Time
@@ -91,9 +92,6 @@ const (
 	// leastSizes make none.
 	sizesCompared = 10
 	leastSizes    = 3
-	// unverifiedFor is how long backups may go unread before it is a warning:
-	// two of the weekly verifications.
-	unverifiedFor = 15 * runbook.Day
 	// inTransit is how long a backup may take from one place to the other.
 	inTransit = time.Hour
 	// aheadBy is how far in the future a backup may be dated: clocks differ.
@@ -104,9 +102,7 @@ const (
 // and large enough lies in each place, and when one was last read. What a run
 // says of itself proves nothing without the object.
 func Backup(opt BackupOptions) check.Probe {
-	if opt.MaxAge == 0 {
-		opt.MaxAge = runbook.BackupMaxAge
-	}
+	opt.MaxAge, opt.VerifyAge = cmp.Or(opt.MaxAge, runbook.BackupMaxAge), cmp.Or(opt.VerifyAge, runbook.VerifyMaxAge)
 	x := backupCheck{opt}
 	return check.Probe{ID: BackupID, Limit: orLimit(opt.Limit), Run: x.run}
 }
@@ -397,7 +393,7 @@ func (x *backupCheck) verified(f *findings, places []held) {
 			}
 		}
 	}
-	if !since.IsZero() && x.Now().Sub(since) > unverifiedFor {
+	if !since.IsZero() && x.Now().Sub(since) > x.VerifyAge {
 		f.add(finding{status: check.Warning, text: "no backup was verified for " + span(x.Now().Sub(since)), action: "escrowctl backup verify latest"})
 		return
 	}

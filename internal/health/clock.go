@@ -12,6 +12,7 @@ import (
 
 	"github.com/stellarescrow/escrowctl/internal/check"
 	"github.com/stellarescrow/escrowctl/internal/httpx"
+	"github.com/stellarescrow/escrowctl/internal/runbook"
 )
 
 // ClockSource is another clock.
@@ -28,31 +29,17 @@ type ClockSource struct {
 // ClockOptions say which clocks to compare with.
 type ClockOptions struct {
 	Sources []ClockSource
-	// Warning and Critical are the offsets from which it is one; 0: 5 s and 1
-	// minute. S3 refuses requests from 15 minutes on, and every age that is shown
-	// is wrong by the offset.
-	Warning, Critical time.Duration
-	Limit             time.Duration
-	Now               func() time.Time
+	Limits  Limits
+	Limit   time.Duration
+	Now     func() time.Time
 }
 
 // ClockID is the check's ID.
 const ClockID = "clock"
 
-const (
-	clockWarning  = 5 * time.Second
-	clockCritical = time.Minute
-)
-
 // Clock compares this host's clock with others. What the network took is given
 // as benefit of the doubt.
 func Clock(opt ClockOptions) check.Probe {
-	if opt.Warning == 0 {
-		opt.Warning = clockWarning
-	}
-	if opt.Critical == 0 {
-		opt.Critical = clockCritical
-	}
 	return check.Probe{ID: ClockID, Limit: orLimit(opt.Limit), Run: (&clockCheck{opt}).run}
 }
 
@@ -85,7 +72,7 @@ func (x *clockCheck) run(ctx context.Context) check.Result {
 			worst = got.offset
 		}
 	}
-	warning, critical := x.Warning.Seconds(), x.Critical.Seconds()
+	limit := x.Limits.of(runbook.ClockOffset)
 	if len(agree) == 0 {
 		r.Status, r.Summary, r.Action, r.Detail = check.Unknown, "no other clock answered", "timedatectl", silent
 		if len(x.Sources) == 0 {
@@ -93,15 +80,15 @@ func (x *clockCheck) run(ctx context.Context) check.Result {
 		}
 		return r
 	}
-	r.Figures = []check.Figure{{Name: "offset", Unit: "seconds", Value: worst.Seconds(), Warning: &warning, Critical: &critical}}
-	switch d := worst.Abs(); {
-	case d > x.Critical:
+	r.Figures = []check.Figure{{Name: "offset", Unit: "seconds", Value: worst.Seconds(), Warning: &limit.Warning, Critical: &limit.Critical}}
+	switch level, _ := limit.Judge(worst.Abs().Seconds()); level {
+	case runbook.Critical:
 		r.Status = check.Critical
-	case d > x.Warning:
+	case runbook.Warning:
 		r.Status = check.Warning
 	}
 	if r.Status != check.OK {
-		r.Summary = fmt.Sprintf("this host's clock is %s, limit %s", offsetText(worst), span(x.Warning))
+		r.Summary = fmt.Sprintf("this host's clock is %s, limit %s", offsetText(worst), inUnit(limit.Unit, limit.Warning))
 		r.Action = "timedatectl; chronyc tracking"
 	} else {
 		r.Summary = "agrees with " + strings.Join(agree, ", ")

@@ -70,6 +70,7 @@ type ContainersOptions struct {
 	Project func(ctx context.Context) (ProjectView, error)
 	Ignore  []string      // services that need not run
 	Shift   time.Duration // a restart in it is told; 0 is DefaultShift
+	Start   time.Duration // how long a container may be starting; 0 is 2 minutes
 	Limit   time.Duration
 	Memory  Memory // keeps the restart counts; nil keeps none
 	Now     func() time.Time
@@ -79,7 +80,7 @@ type ContainersOptions struct {
 // there, runs and is healthy, and that its containers are of the image and the
 // .env that they would be made of today.
 func Containers(opt ContainersOptions) check.Probe {
-	opt.Shift = cmp.Or(opt.Shift, DefaultShift)
+	opt.Shift, opt.Start = cmp.Or(opt.Shift, DefaultShift), cmp.Or(opt.Start, startingLimit)
 	c := &containers{opt}
 	return check.Probe{ID: ContainersID, Limit: opt.Limit, Run: c.run}
 }
@@ -258,7 +259,7 @@ func (c *containers) container(project string, ct ContainerView, s ServiceView, 
 		p.Action = logs
 	case ct.Health == "starting":
 		p.Summary, p.Since, p.Action = "starting for "+span(uptime)+", not yet healthy", ct.Started, logs
-		if uptime <= max(startingLimit, ct.HealthLimit) {
+		if uptime <= max(c.Start, ct.HealthLimit) {
 			p.Status, p.Alert, p.Runbooks = check.Warning, "", nil
 		}
 	default:

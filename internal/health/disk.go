@@ -62,7 +62,10 @@ type DiskOptions struct {
 	// Volumes are Docker's; nil if there is no Docker. It may take minutes.
 	Volumes      func(ctx context.Context) ([]VolumeSize, error)
 	VolumesLimit time.Duration // 0: 600 ms
-	Memory       Memory
+	// FullWithin is from when a filesystem that fills up is a warning, whatever
+	// its level; 0: a day.
+	FullWithin time.Duration
+	Memory     Memory
 
 	Limits Limits
 	Limit  time.Duration
@@ -89,14 +92,13 @@ const (
 	// there must be: less is a night's dump and its removal.
 	trendOver  = 7 * runbook.Day
 	trendLeast = 6 * time.Hour
-	// fullWithin is from when a filesystem that fills up is a warning, whatever
-	// its level.
-	fullWithin = runbook.Day
+	fullWithin = runbook.Day // usually
 )
 
 // Disk checks the space and inodes of every real filesystem, Docker's data root
 // and the backup directory among them, and how long until each is full.
 func Disk(opt DiskOptions) check.Probe {
+	opt.FullWithin = cmp.Or(opt.FullWithin, fullWithin)
 	return check.Probe{ID: DiskID, Limit: orLimit(opt.Limit), Run: (&diskCheck{DiskOptions: opt}).run}
 }
 
@@ -223,7 +225,7 @@ func (x *diskCheck) part(fs *filesystem) check.Result {
 	f.figure("free", "bytes", float64(u.Free))
 	if fs.full > 0 {
 		f.figure("until_full", "seconds", fs.full.Seconds())
-		if fs.full < fullWithin {
+		if fs.full < x.FullWithin {
 			f.add(finding{status: check.Warning, text: fmt.Sprintf("%s will be full in %s as it goes", name, span(fs.full)), action: dig})
 		}
 	}

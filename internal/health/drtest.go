@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -27,13 +28,7 @@ const testsLookedAt = 100
 // DRTest checks that the last recovery test passed, and that it is not older
 // than the schedule has it.
 func DRTest(opt DRTestOptions) check.Probe {
-	if opt.MaxAge == 0 {
-		for _, t := range runbook.Schedule() {
-			if t.Name == DRTestID {
-				opt.MaxAge = t.MaxAge
-			}
-		}
-	}
+	opt.MaxAge = cmp.Or(opt.MaxAge, runbook.DRTestMaxAge)
 	return check.Probe{ID: DRTestID, Limit: orLimit(opt.Limit), Run: (&drTestCheck{opt}).run}
 }
 

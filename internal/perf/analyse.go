@@ -13,6 +13,9 @@ import (
 type Options struct {
 	Limits Limits
 	Top    int // rows of each list of queries, tables and so on
+	// Threshold returns a row of the runbook with its limits as they are
+	// configured; nil: the runbook's own.
+	Threshold func(id string) (runbook.Threshold, bool)
 }
 
 // DefaultTop is the runbook's number of slow queries (section 4.1).
@@ -34,6 +37,9 @@ type analysis struct {
 func Analyse(now, before *Snapshot, opt Options) *Report {
 	if opt.Top <= 0 {
 		opt.Top = DefaultTop
+	}
+	if opt.Threshold == nil {
+		opt.Threshold = runbook.ThresholdFor
 	}
 	a := &analysis{now: now, before: before, opt: opt, suggested: map[string]bool{}, out: &Report{
 		SchemaVersion: ReportVersion, TakenAt: now.TakenAt, Notes: []string{}, Findings: []Finding{}, Sources: append([]Source{}, now.Sources...),

@@ -12,7 +12,7 @@ import (
 func (a *analysis) api() {
 	a.out.API, a.out.Endpoints = a.now.API, a.now.Endpoints
 	if m := a.now.API; m != nil && m.RequestsTotal > 0 {
-		status, limit := judge(runbook.TTFB, m.P95MS/1000)
+		status, limit := a.judge(runbook.TTFB, m.P95MS/1000)
 		f := Finding{Object: m.URL, weight: m.P95MS}
 		f.ID, f.Status, f.Action = "api.latency", status, limit.Action
 		f.Summary = fmt.Sprintf("the API says that it answers in %s at p95, over %s", millis(m.P95MS/1000), passed(status, limit))
@@ -34,7 +34,7 @@ func (a *analysis) api() {
 func (a *analysis) endpoint(e Endpoint) {
 	answered := e.Requests - e.Failed
 	if answered > 0 {
-		status, limit := judge(runbook.TTFB, e.TTFB.P95)
+		status, limit := a.judge(runbook.TTFB, e.TTFB.P95)
 		f := Finding{Object: e.URL, weight: e.TTFB.P95 * 1000}
 		f.ID, f.Status, f.Action = "endpoint.latency", status, limit.Action
 		f.Summary = fmt.Sprintf("%s: the first byte takes %s at p95, over %s", e.URL, millis(e.TTFB.P95), passed(status, limit))
@@ -108,7 +108,7 @@ func (a *analysis) containers() {
 }
 
 func (a *analysis) indexerMemory(c Container) {
-	status, limit := judge(runbook.IndexerMemory, float64(c.MemoryBytes))
+	status, limit := a.judge(runbook.IndexerMemory, float64(c.MemoryBytes))
 	over := limit.Warning
 	if status == check.Critical {
 		over = limit.Critical
@@ -153,7 +153,7 @@ func (a *analysis) redis() {
 		out.HitRate = &rate
 	}
 	if out.HitRate != nil && out.Lookups >= l.RedisLookups {
-		status, limit := judge(runbook.RedisHitRate, *out.HitRate)
+		status, limit := a.judge(runbook.RedisHitRate, *out.HitRate)
 		f := Finding{Object: "redis", weight: 1}
 		f.ID, f.Status, f.Action = "redis.hit_rate", status, limit.Action
 		over := limit.Warning
@@ -194,7 +194,7 @@ func (a *analysis) disks() {
 			ratio float64
 			left  string
 		}{{"space", d.Used, ui.Bytes(int64(d.FreeBytes)) + " left"}, {"inodes", d.InodesUsed, "inodes"}} {
-			status, limit := judge(runbook.DiskUsage, part.ratio)
+			status, limit := a.judge(runbook.DiskUsage, part.ratio)
 			f := Finding{Object: d.Path, weight: part.ratio}
 			f.ID, f.Status, f.Action = "disk."+part.name, status, limit.Action
 			over := limit.Warning

@@ -152,7 +152,7 @@ func (a *analysis) judgeQueries(all []Query, db *Database) {
 		if q.basis.Calls < a.opt.Limits.MinCalls {
 			continue
 		}
-		status, limit := judge(runbook.DBQueryMean, q.basis.Mean)
+		status, limit := a.judge(runbook.DBQueryMean, q.basis.Mean)
 		regressed := q.regressed(a.opt.Limits)
 		if status == check.OK && !regressed {
 			continue

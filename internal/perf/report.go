@@ -197,9 +197,10 @@ func (f Finding) kind() int {
 	return at
 }
 
-// judge holds a value against a row of the runbook.
-func judge(id string, value float64) (check.Status, runbook.Threshold) {
-	limit, ok := runbook.ThresholdFor(id)
+// judge holds a value against a row of the runbook, with its limits as they are
+// configured.
+func (a *analysis) judge(id string, value float64) (check.Status, runbook.Threshold) {
+	limit, ok := a.opt.Threshold(id)
 	if !ok {
 		return check.Unknown, limit
 	}

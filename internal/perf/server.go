@@ -150,7 +150,7 @@ func (a *analysis) connections(db *Database) {
 		return
 	}
 	used := int64(len(db.Sessions))
-	status, limit := judge(runbook.PostgresConnections, float64(used)/float64(most))
+	status, limit := a.judge(runbook.PostgresConnections, float64(used)/float64(most))
 	kept := settingInt(db.Settings, "superuser_reserved_connections") + settingInt(db.Settings, "reserved_connections")
 	ordinary := 0
 	states := map[string]int{}

@@ -33,6 +33,11 @@ const (
 	// BackupMaxAge is the age from which the newest backup counts as missed: the
 	// daily run of section 1.2 and grace for it to finish.
 	BackupMaxAge = Day + scheduleGrace
+	// DRTestMaxAge is the same for the monthly recovery test.
+	DRTestMaxAge = 31*Day + scheduleGrace
+	// VerifyMaxAge is how long backups may go unread: two of the weekly
+	// verifications that we schedule beside the page's rows.
+	VerifyMaxAge = 15 * Day
 	// DRTestMinTables is the number of tables that a restored schema has at least
 	// (section 2.3).
 	DRTestMinTables = 3
@@ -72,7 +77,8 @@ func ProofTables() []string { return []string{"trades", "events"} }
 // Priority is the urgency of an alert or incident, P1 the most urgent.
 type Priority uint8
 
-// The priorities. P4, the next business day, belongs to no alert.
+// The priorities. P4, the next business day, belongs to no alert of the page:
+// it is what others may label their own with.
 const (
 	P1 Priority = iota + 1
 	P2
@@ -100,6 +106,26 @@ func (p *Priority) UnmarshalText(text []byte) error {
 		}
 	}
 	return fmt.Errorf("runbook: no such priority: %q: want P1, P2, P3 or P4", text)
+}
+
+// Deadline is by when to respond to what began at a time, where only its
+// priority is known: after the shortest SLA that the table of alerts has for it,
+// and for P4 by the end of the next business day, Monday to Friday in UTC.
+func (p Priority) Deadline(began time.Time) time.Time {
+	if p == P4 {
+		day := began.UTC().Truncate(Day).Add(Day)
+		for day.Weekday() == time.Saturday || day.Weekday() == time.Sunday {
+			day = day.Add(Day)
+		}
+		return day.Add(Day - time.Minute)
+	}
+	var shortest time.Duration
+	for _, a := range Alerts() {
+		if a.Priority == p && (shortest == 0 || a.SLA < shortest) {
+			shortest = a.SLA
+		}
+	}
+	return began.Add(shortest)
 }
 
 // Procedure is one of the numbered runbooks that alerts refer to.
@@ -226,7 +252,7 @@ type Task struct {
 func Schedule() []Task {
 	return []Task{
 		{"backup", "Database backup to S3", "0 2 * * *", "escrowctl backup", "/var/log/stellar-backup.log", BackupMaxAge},
-		{"dr-test", "Disaster recovery test", "0 4 1 * *", "escrowctl dr-test", "/var/log/stellar-dr-test.log", 31*Day + scheduleGrace},
+		{"dr-test", "Disaster recovery test", "0 4 1 * *", "escrowctl dr-test", "/var/log/stellar-dr-test.log", DRTestMaxAge},
 		{"certs", "TLS certificate renewal check", "0 0,12 * * *", "escrowctl certs renew", "/var/log/cert-renewal.log", CertRenewEvery + scheduleGrace},
 		{"perf", "Performance bottleneck analysis", "0 3 * * 0", "escrowctl perf analyze", "/var/log/perf-report.log", 7*Day + scheduleGrace},
 		{"rotate-keys", "API key rotation", "", "escrowctl rotate-keys", "change management log", Quarter},

@@ -53,6 +53,7 @@ func TestJudge(t *testing.T) {
 		{DBSlotWAL, 1e9, 1e9 + 1, 1e10 + 1},
 		{DBWraparound, 500e6, 500e6 + 1, 1e9 + 1},
 		{RedisMemory, 0.8, 0.81, 0.96},
+		{ClockOffset, 5, 5.1, 61},
 	}
 	if len(tests) != len(Thresholds()) {
 		t.Errorf("%d thresholds, %d tested", len(Thresholds()), len(tests))
@@ -193,5 +194,20 @@ func TestOtherFigures(t *testing.T) {
 	}
 	if len(Changes()) != 5 || len(ReviewItems()) != 7 {
 		t.Error("a row of section 6 is missing")
+	}
+}
+
+func TestPriorityDeadline(t *testing.T) {
+	friday := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+	for p, want := range map[Priority]time.Time{
+		P1: friday.Add(15 * time.Minute), P2: friday.Add(time.Hour), P3: friday.Add(4 * time.Hour),
+		P4: time.Date(2026, 1, 5, 23, 59, 0, 0, time.UTC),
+	} {
+		if got := p.Deadline(friday); !got.Equal(want) {
+			t.Errorf("%s: %s, want %s", p, got, want)
+		}
+	}
+	if got, want := P4.Deadline(friday.AddDate(0, 0, -1)), time.Date(2026, 1, 2, 23, 59, 0, 0, time.UTC); !got.Equal(want) {
+		t.Errorf("P4 on a Thursday: %s, want %s", got, want)
 	}
 }

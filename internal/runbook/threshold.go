@@ -86,6 +86,7 @@ const (
 	DBSlotWAL           = "db_slot_wal"
 	DBWraparound        = "db_wraparound"
 	RedisMemory         = "redis_memory"
+	ClockOffset         = "clock_offset"
 )
 
 // Thresholds returns the limits of section 4.1, and those of sections 3.1 and
@@ -130,6 +131,10 @@ func Thresholds() []Threshold {
 		// Counts only where Redis may not evict: there writes fail when it is full.
 		{ID: RedisMemory, Title: "Redis memory", Unit: "ratio", Warning: 0.80, Critical: 0.95,
 			Action: "review TTL config or raise maxmemory", Section: NoSection},
+		// Every age that is shown is wrong by as much, and S3 refuses requests from
+		// 15 minutes on.
+		{ID: ClockOffset, Title: "This host's clock", Unit: "seconds", Warning: 5, Critical: 60,
+			Action: "let chrony or systemd-timesyncd set it", Section: NoSection},
 	}
 }
 
