@@ -223,11 +223,7 @@ func (a *alerts) part(al amAlert, silences []amSilence) check.Result {
 	}
 	p.Action = a.next(al.name())
 	if !mapped {
-		p.Status = check.Warning
-		if al.Labels["severity"] == "critical" {
-			p.Status = check.Critical
-		}
-		p.Summary += fmt.Sprintf(" (unmapped: no row of the runbook, severity %s)", cmp.Or(clean(al.Labels["severity"]), "not given"))
+		unmapped(&p, al)
 		return p
 	}
 	p.Alert = row.Name
@@ -236,6 +232,28 @@ func (a *alerts) part(al amAlert, silences []amSilence) check.Result {
 		p.Status = check.Warning
 	}
 	return p
+}
+
+// unmapped judges an alert that no row of the runbook maps by the priority that
+// its labels give it, else by its severity.
+func unmapped(p *check.Result, al amAlert) {
+	p.Status = check.Warning
+	for _, label := range []string{"priority", "severity"} {
+		var given runbook.Priority
+		if given.UnmarshalText([]byte(strings.ToUpper(al.Labels[label]))) != nil {
+			continue
+		}
+		if given <= runbook.P2 {
+			p.Status = check.Critical
+		}
+		p.Priority, p.Deadline = given.String(), given.Deadline(al.StartsAt)
+		p.Summary += fmt.Sprintf(" (unmapped: no row of the runbook, %s by its label)", given)
+		return
+	}
+	if al.Labels["severity"] == "critical" {
+		p.Status = check.Critical
+	}
+	p.Summary += fmt.Sprintf(" (unmapped: no row of the runbook, severity %s)", cmp.Or(clean(al.Labels["severity"]), "not given"))
 }
 
 // hush words a silenced alert. That a P1 is hidden, or that one comes back in

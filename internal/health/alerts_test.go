@@ -10,6 +10,7 @@ import (
 
 	"github.com/stellarescrow/escrowctl/internal/check"
 	"github.com/stellarescrow/escrowctl/internal/httpx"
+	"github.com/stellarescrow/escrowctl/internal/runbook"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
@@ -81,6 +82,8 @@ func TestAlertsOfARealAlertmanager(t *testing.T) {
 	post("DBQueryLatency", "severity", "warning")
 	post("Strange", "instance", "x:1", "severity", "critical")
 	post("Odd", "severity", "info")
+	post("LabelledP1", "priority", "p1")
+	post("LabelledP4", "severity", "P4")
 	post("Noise", "service", "x")
 	post("BackupFailed", "service", "backup")
 	post("DiskUsage", "mountpoint", "/")
@@ -88,9 +91,9 @@ func TestAlertsOfARealAlertmanager(t *testing.T) {
 	am.Silence(t, "DiskUsage", "ops", "disk ordered", time.Now(), time.Now().Add(72*time.Hour))
 	am.Silence(t, "Unused", "ops", "nothing", time.Now(), time.Now().Add(time.Hour))
 	e = eventually(t, opt, func(e Entry) bool {
-		return len(e.Parts) == 10 && len(e.Detail) == 1 && e.Figures[0].Value == 7 && e.Figures[1].Value == 2 && e.Figures[2].Value == 1
+		return len(e.Parts) == 12 && len(e.Detail) == 1 && e.Figures[0].Value == 9 && e.Figures[1].Value == 2 && e.Figures[2].Value == 1
 	})
-	if e.Status != check.Critical || e.Priority != "P1" || !e.Deadline.Equal(start.Add(15*time.Minute)) || !strings.Contains(e.Summary, "7 active, 2 silenced, 1 inhibited") {
+	if e.Status != check.Critical || e.Priority != "P1" || !e.Deadline.Equal(start.Add(15*time.Minute)) || !strings.Contains(e.Summary, "9 active, 2 silenced, 1 inhibited") {
 		t.Errorf("the whole: %s %s %s %s", e.Status, e.Priority, e.Deadline, e.Summary)
 	}
 	for _, tt := range []struct {
@@ -106,6 +109,8 @@ func TestAlertsOfARealAlertmanager(t *testing.T) {
 		{"DBQueryLatency", check.Warning, "P3", 4 * time.Hour, "seen", "escrowctl perf analyze"},
 		{"Strange:x:1", check.Critical, "", 0, "unmapped: no row of the runbook, severity critical", "alert query Strange"},
 		{"Odd", check.Warning, "", 0, "unmapped", "alert query Odd"},
+		{"LabelledP1", check.Critical, "P1", 15 * time.Minute, "unmapped: no row of the runbook, P1 by its label", "alert query LabelledP1"},
+		{"LabelledP4", check.Warning, "P4", runbook.P4.Deadline(start).Sub(start), "P4 by its label", "alert query LabelledP4"},
 		{"Noise:x", check.OK, "", 0, "inhibited", ""},
 		{"BackupFailed:backup", check.Warning, "P2", 0, "its silence ends in", "silence query"},
 		{"DiskUsage:/", check.OK, "P2", 0, "silenced", ""},

@@ -144,18 +144,21 @@ func complete(r *check.Result, firstSeen time.Time) {
 	if r.Status == check.OK {
 		return
 	}
+	since := firstSeen
+	if !r.Since.IsZero() {
+		since = r.Since
+	}
 	a, ok := runbook.AlertNamed(r.Alert)
 	if !ok {
+		if r.Priority == runbook.P4.String() && r.Deadline.IsZero() {
+			r.Deadline = runbook.P4.Deadline(since)
+		}
 		return
 	}
 	if r.Priority == "" {
 		r.Priority = a.Priority.String()
 	}
 	if r.Deadline.IsZero() {
-		since := firstSeen
-		if !r.Since.IsZero() {
-			since = r.Since
-		}
 		r.Deadline = since.Add(a.SLA)
 	}
 	if len(r.Runbooks) == 0 {
