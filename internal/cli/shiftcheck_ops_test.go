@@ -36,6 +36,8 @@ type shiftResult struct {
 	Alert    string       `json:"alert"`
 	Priority string       `json:"priority"`
 	Deadline time.Time    `json:"deadline"`
+	// Parts are worst first.
+	Parts []shiftResult `json:"parts"`
 }
 
 // shiftOnly makes one check and returns it.
@@ -73,22 +75,28 @@ func putBackup(t *testing.T, dir string, taken time.Time, size int, good bool) s
 	return name
 }
 
-// recordBackup records a run of the past.
+// recordBackup records a backup of the past.
 func recordBackup(t *testing.T, begun time.Time, outcome, name string, cause error) {
 	t.Helper()
 	wd, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := state.Open(filepath.Join(wd, "state"), state.Options{Now: func() time.Time { return begun }})
+	recordRun(t, filepath.Join(wd, "state"), "backup", outcome, begun, map[string]any{"name": name, "uploaded": true}, cause)
+}
+
+// recordRun records a run of the past in a state directory.
+func recordRun(t *testing.T, dir, job, outcome string, begun time.Time, figures map[string]any, cause error) {
+	t.Helper()
+	st, err := state.Open(dir, state.Options{Now: func() time.Time { return begun }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	run, err := st.Begin("backup")
+	run, err := st.Begin(job)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := run.Finish(outcome, 0, map[string]any{"name": name, "uploaded": true}, cause); err != nil {
+	if err := run.Finish(outcome, 0, figures, cause); err != nil {
 		t.Fatal(err)
 	}
 }

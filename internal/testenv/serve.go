@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"testing"
 )
 
@@ -23,7 +24,18 @@ func Serve(t testing.TB, h http.Handler) string {
 // says a word.
 func Silent(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return silence(t, "tcp", "127.0.0.1:0")
+}
+
+// SilentSocket is Silent on a Unix socket; it returns its path.
+func SilentSocket(t testing.TB) string {
+	t.Helper()
+	return silence(t, "unix", filepath.Join(t.TempDir(), "socket"))
+}
+
+func silence(t testing.TB, network, address string) string {
+	t.Helper()
+	l, err := net.Listen(network, address)
 	if err != nil {
 		t.Fatalf("testenv: %v", err)
 	}
