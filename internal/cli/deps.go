@@ -105,8 +105,9 @@ func (d *deps) storeAt(ctx context.Context, addr store.Address) (store.Store, er
 	if addr.Bucket == "" {
 		return store.NewDir(addr.Dir), nil
 	}
-	c := d.cfg.S3
+	c, keys := d.cfg.S3, d.cfg.Credentials
 	return s3store.New(ctx, s3store.Options{
+		AccessKeyID: keys.AccessKeyID, SecretAccessKey: keys.SecretAccessKey.Reveal(), SessionToken: keys.SessionToken.Reveal(),
 		Bucket: addr.Bucket, Prefix: addr.Prefix, Region: c.Region, Endpoint: c.Endpoint, PathStyle: c.PathStyle == config.On, HostStyle: c.PathStyle == config.Off,
 		StorageClass: c.StorageClass, NoChecksum: c.Checksum == "none", PartSize: int64(c.PartSize), Concurrency: c.Concurrency,
 	})

@@ -23,6 +23,8 @@ type access struct {
 	show func(c *Config) string
 	// mask makes of the texts as they were written what may be printed.
 	mask func(texts []string) string
+	// same compares what show does not tell; nil where it tells all.
+	same func(a, b *Config) bool
 	// items makes one text of a YAML list of sections; nil where there is none.
 	items func(v *yaml.Node) (string, *problem)
 	// rebase makes relative paths relative to base; nil where there are none.
@@ -196,6 +198,7 @@ func hidden(at func(*Config) *secret.Value, valid func(string) *problem, shown f
 		},
 		show: func(c *Config) string { return shown(at(c).Reveal()) },
 		mask: func(texts []string) string { return shown(strings.Join(texts, ",")) },
+		same: func(a, b *Config) bool { return at(a).Equal(*at(b)) },
 	}
 }
 

@@ -54,7 +54,7 @@ func argument(k *key, value string) []string {
 }
 
 // readDotenv reads the .env file of the compose project. Only the variables of
-// known keys are taken from it.
+// known keys, and S3's credentials, are taken from it.
 func readDotenv(name string, keys []*key) source {
 	origin := func(variable string) Origin { return Origin{Kind: FromEnvFile, Name: name, Var: variable} }
 	fault := func(p *problem) source {
@@ -73,7 +73,7 @@ func readDotenv(name string, keys []*key) source {
 		}
 		return fault(faulty(what, "write NAME=value, quoted if it has special characters"))
 	}
-	return source{settings: envSettings(vars, keys, filepath.Dir(name), origin), mode: mode}
+	return source{settings: envSettings(vars, keys, filepath.Dir(name), origin), mode: mode, vars: vars}
 }
 
 // faultyLine finds the line of a .env file that breaks it: the first after the

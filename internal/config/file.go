@@ -37,6 +37,7 @@ type source struct {
 	settings []setting
 	faults   Faults
 	mode     fs.FileMode
+	vars     map[string]string // of a .env file, all that are in it
 }
 
 // readLimited reads a file; the problem tells why not.

@@ -161,6 +161,7 @@ func (l *loader) envFile() {
 		return
 	}
 	l.sources[FromEnvFile] = readDotenv(name, l.keys)
+	l.loaded.Credentials = credentials(l.sources[FromEnvFile].vars, l.vars)
 }
 
 // rebase makes the paths of a setting that was just stored independent of the

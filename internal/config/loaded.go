@@ -15,6 +15,8 @@ type Loaded struct {
 	Config
 	// File is the configuration file that was read; empty if there is none.
 	File string
+	// Credentials are S3's of the env file, if no other ones weigh more.
+	Credentials Credentials
 	// Warnings are faults that do not stop anything, one line each.
 	Warnings []string
 
@@ -46,7 +48,7 @@ func (l *Loaded) Origin(key string) Origin { return l.origins[key] }
 // Scrubber returns a scrubber for all secrets of the configuration.
 func (l *Loaded) Scrubber(more ...string) *secret.Scrubber {
 	c := &l.Config
-	secrets := []string{c.Report.Webhook.Reveal(), c.Certs.Webhook.Reveal(), c.Grafana.AdminPassword.Reveal()}
+	secrets := []string{l.Credentials.SecretAccessKey.Reveal(), l.Credentials.SessionToken.Reveal(), c.Report.Webhook.Reveal(), c.Certs.Webhook.Reveal(), c.Grafana.AdminPassword.Reveal()}
 	for _, s := range append(more, c.Database.URL.Reveal(), c.Report.Pushgateway.Reveal(), c.Redis.URL.Reveal()) {
 		// A URL without a password is no secret, and useful in messages.
 		if secret.RedactURL(s) != s {

@@ -44,6 +44,11 @@ func newClient(ctx context.Context, opt Options) (*s3.Client, error) {
 	if opt.Region != "" {
 		load = append(load, config.WithRegion(opt.Region))
 	}
+	if opt.AccessKeyID != "" {
+		load = append(load, config.WithCredentialsProvider(aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: opt.AccessKeyID, SecretAccessKey: opt.SecretAccessKey, SessionToken: opt.SessionToken, Source: "env file"}, nil
+		})))
+	}
 	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
 		return nil, fmt.Errorf("S3 configuration: %w: check the AWS_* variables and the files in ~/.aws", err)

@@ -22,16 +22,19 @@ import (
 // endpoint not given here come from the AWS SDK's own chain: environment,
 // profile, instance role.
 type Options struct {
-	Bucket       string
-	Prefix       string // without slashes at its ends
-	Region       string
-	Endpoint     string // of an S3-compatible store
-	PathStyle    bool   // bucket in the path; with an Endpoint so unless HostStyle
-	HostStyle    bool   // bucket in the host name, with an Endpoint too
-	StorageClass string // of backups; "" for the store's default
-	NoChecksum   bool   // send no SHA-256 headers: for stores that refuse them
-	PartSize     int64  // bytes of a first part; 0 is 8 MiB, at least 5 MiB
-	Concurrency  int    // parts at once; 0 is 4
+	Bucket    string
+	Prefix    string // without slashes at its ends
+	Region    string
+	Endpoint  string // of an S3-compatible store
+	PathStyle bool   // bucket in the path; with an Endpoint so unless HostStyle
+	HostStyle bool   // bucket in the host name, with an Endpoint too
+	// AccessKeyID and the two below are credentials that take the place of the
+	// chain's; "" for none.
+	AccessKeyID, SecretAccessKey, SessionToken string
+	StorageClass                               string // of backups; "" for the store's default
+	NoChecksum                                 bool   // send no SHA-256 headers: for stores that refuse them
+	PartSize                                   int64  // bytes of a first part; 0 is 8 MiB, at least 5 MiB
+	Concurrency                                int    // parts at once; 0 is 4
 	// Stall is how long a request may go without a byte of progress; 0 is 60 s.
 	// Assembling the parts of an object may take ten times as long.
 	Stall time.Duration
