@@ -76,6 +76,16 @@ func (f *File) Get(name string) (string, error) {
 	return e.value, nil
 }
 
+// Line returns the line on which name is set first, 0 if it is not.
+func (f *File) Line(name string) int {
+	for _, e := range f.entries {
+		if e.Name == name {
+			return e.Line
+		}
+	}
+	return 0
+}
+
 // only returns the one entry of that name.
 func (f *File) only(name string) (Entry, error) {
 	var found []Entry

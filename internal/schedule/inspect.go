@@ -422,6 +422,11 @@ type Placement struct {
 // says where that is not the same all year.
 func RowFor(j Job, p Placement) (row, note string) {
 	spec, note := LocalSpec(j, p.Zone, p.Now)
+	return RowAt(spec, j, p), note
+}
+
+// RowAt writes a job's row at a time in the host's zone.
+func RowAt(spec Spec, j Job, p Placement) string {
 	words := slices.Concat([]string{p.Program}, p.Args, strings.Fields(j.Command), j.Args)
 	for i, w := range words {
 		words[i] = Quote(w)
@@ -436,7 +441,7 @@ func RowFor(j Job, p Placement) (row, note string) {
 	} else {
 		command = EscapePercent(command)
 	}
-	return spec.String() + " " + command, note
+	return spec.String() + " " + command
 }
 
 // LocalSpec returns a job's time on the wall clock of a zone. Where summer time
