@@ -97,6 +97,8 @@ func TestCronCheck(t *testing.T) {
 		{"program gone", strings.Replace(sound, "/usr/local/bin/escrowctl backup >>", "/opt/escrowctl backup >>", 1), schedule.NoProgram, 2, "/opt/escrowctl does not exist"},
 		{"program not in cron's path", strings.Replace(sound, "/usr/local/bin/escrowctl backup >>", "escrowctl backup >>", 1), schedule.NoProgram, 2, "in none of /usr/bin:/bin"},
 		{"program in the crontab's path", "PATH=/usr/local/bin:/bin\n" + strings.ReplaceAll(sound, "/usr/local/bin/escrowctl", "escrowctl"), "", 0, "nothing wrong"},
+		{"shell gone", "SHELL=/bin/none\n" + sound, schedule.NoShell, 2, "the crontab's SHELL: /bin/none does not exist"},
+		{"shell of those who may not log in", "SHELL=/usr/sbin/nologin\n" + sound, schedule.NoShell, 2, "/usr/sbin/nologin runs no commands"},
 		{"log's directory gone", strings.Replace(sound, "backup >> /var/log/", "backup >> /var/logs/", 1), schedule.NoLog, 2, "the directory /var/logs does not exist"},
 		{"old script beside ours", sound + "0 2 * * * /opt/stellarescrow/scripts/backup.sh >> /var/log/stellar-backup.log 2>&1\n", schedule.Double, 1, "backup.sh still runs beside"},
 		{"old script in the compose project", sound + "0 2 * * * cd /srv && docker compose run --rm backup bash /scripts/backup.sh\n", schedule.Double, 1, "backup.sh still runs beside"},

@@ -53,6 +53,11 @@ func (a *App) open(use access) (*deps, error) {
 	for _, w := range cfg.Warnings {
 		a.io.Warn("%s", w)
 	}
+	return a.openWith(cfg, use)
+}
+
+// openWith opens the state directory of a configuration.
+func (a *App) openWith(cfg *config.Loaded, use access) (*deps, error) {
 	dir, err := cfg.StateDir()
 	if err != nil {
 		return nil, &check.Error{Status: check.Unknown, Err: err}

@@ -83,7 +83,7 @@ func (a *App) Root() *cobra.Command {
 	root.AddCommand(
 		a.backupCommand(), a.drTestCommand(), a.certsCommand(), a.perfCommand(), a.rotateKeysCommand(), a.changesCommand(),
 		a.shiftCheckCommand(),
-		a.configCommand(), a.cronCommand(), a.migrateCommand(), a.runbookCommand(), a.versionCommand(), a.completionCommand(),
+		a.configCommand(), a.doctorCommand(), a.cronCommand(), a.migrateCommand(), a.runbookCommand(), a.versionCommand(), a.completionCommand(),
 	)
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "for more information about a command.", "for more.", 1))
 	fitHelp(root)

@@ -176,26 +176,37 @@ func (d *deps) scrubResult(r *check.Result) {
 // choose picks the probes that are made, and says of the others who left them
 // out.
 func (d *deps) choose(f shiftFlags) ([]shiftProbe, []health.Off, error) {
+	from := fmt.Sprintf("shift_check.skip (%s)", d.cfg.Origin("shift_check.skip"))
+	for _, id := range d.cfg.ShiftCheck.Skip {
+		if err := knownCheck(checkIDs(), id, from); err != nil {
+			return nil, nil, err
+		}
+	}
+	return d.pick(shiftProbes(), f.only, f.skip)
+}
+
+// pick picks of all probes those that flags and configuration leave.
+func (d *deps) pick(all []shiftProbe, only, skip []string) ([]shiftProbe, []health.Off, error) {
 	for _, list := range []struct {
 		ids  []string
 		from string
-	}{{f.only, "--only"}, {f.skip, "--skip"}, {d.cfg.ShiftCheck.Skip, fmt.Sprintf("shift_check.skip (%s)", d.cfg.Origin("shift_check.skip"))}} {
+	}{{only, "--only"}, {skip, "--skip"}} {
 		for _, id := range list.ids {
-			if err := knownCheck(id, list.from); err != nil {
+			if err := knownCheck(idsOf(all), id, list.from); err != nil {
 				return nil, nil, err
 			}
 		}
 	}
 	var made []shiftProbe
 	var off []health.Off
-	for _, p := range shiftProbes() {
+	for _, p := range all {
 		why := ""
 		switch {
-		case len(f.only) > 0 && !slices.Contains(f.only, p.id):
+		case len(only) > 0 && !slices.Contains(only, p.id):
 			continue // asked for others: nothing is missing
-		case slices.Contains(f.skip, p.id):
+		case slices.Contains(skip, p.id):
 			why = "--skip"
-		case slices.Contains(f.only, p.id): // asked for by name
+		case slices.Contains(only, p.id): // asked for by name
 		case slices.Contains(d.cfg.ShiftCheck.Skip, p.id):
 			why = "shift_check.skip"
 		}
@@ -214,8 +225,7 @@ func (d *deps) choose(f shiftFlags) ([]shiftProbe, []health.Off, error) {
 	return made, off, nil
 }
 
-func knownCheck(id, from string) error {
-	ids := checkIDs()
+func knownCheck(ids []string, id, from string) error {
 	if slices.Contains(ids, id) {
 		return nil
 	}

@@ -45,9 +45,11 @@ func offKey(value, key string) string {
 }
 
 // checkIDs returns the IDs of all checks.
-func checkIDs() []string {
+func checkIDs() []string { return idsOf(shiftProbes()) }
+
+func idsOf(probes []shiftProbe) []string {
 	var ids []string
-	for _, p := range shiftProbes() {
+	for _, p := range probes {
 		ids = append(ids, p.id)
 	}
 	return ids

@@ -19,10 +19,22 @@ const labelWidth = 10
 type shiftText struct {
 	io  *ui.IO
 	rep health.Report
+	act string // the label of what to do
 	b   strings.Builder
 }
 
-func newShiftText(io *ui.IO, rep health.Report) *shiftText { return &shiftText{io: io, rep: rep} }
+func newShiftText(io *ui.IO, rep health.Report) *shiftText {
+	return &shiftText{io: io, rep: rep, act: "next"}
+}
+
+// idWidth is the width of the column of IDs.
+func (s *shiftText) idWidth() int {
+	width := 11
+	for _, e := range s.rep.Entries {
+		width = max(width, len(e.ID))
+	}
+	return width
+}
 
 // overview is the lines and the verdict alone, for a screen.
 func (s *shiftText) overview() string {
@@ -67,7 +79,7 @@ func (s *shiftText) line(e health.Entry) {
 	if e.Change == health.New || e.Change == health.Worse {
 		mark = string(e.Change) + ": "
 	}
-	text := fmt.Sprintf("%-8s  %-11s %s%s", word, e.ID, mark, ui.Clean(e.Summary))
+	text := fmt.Sprintf("%-8s  %-*s %s%s", word, s.idWidth(), e.ID, mark, ui.Clean(e.Summary))
 	text = s.io.Fit(text)
 	s.b.WriteString(s.io.Paint(shiftColour(e), word) + strings.TrimPrefix(text, word) + "\n")
 }
@@ -118,7 +130,9 @@ func (s *shiftText) block(key string, e health.Entry) {
 	for _, d := range e.Detail {
 		s.row("", d)
 	}
-	s.row("since", s.since(e))
+	if !e.Since.IsZero() || !e.FirstSeen.IsZero() {
+		s.row("since", s.since(e))
+	}
 	if e.Priority != "" {
 		s.row(e.Priority, deadlineText(e.Deadline, s.rep.At))
 	}
@@ -126,7 +140,7 @@ func (s *shiftText) block(key string, e health.Entry) {
 		s.row(map[bool]string{true: "runbook"}[i == 0], rb)
 	}
 	if e.Action != "" {
-		s.row("next", e.Action)
+		s.row(s.act, e.Action)
 	}
 	if a := e.Ack; a != nil {
 		s.row("known", fmt.Sprintf("to %s until %s: %s", a.By, clockText(a.Until, s.rep.At), a.Why))

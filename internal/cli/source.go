@@ -49,31 +49,43 @@ func (s *source) close() {
 
 // source connects to the database and finds a pg_dump for it.
 func (d *deps) source(ctx context.Context) (*source, error) {
-	if d.cfg.Database.URL.IsZero() {
-		return nil, &misuse{"no database: set DATABASE_URL, or database.url in escrowctl.yaml"}
-	}
-	plain, err := postgres.Parse(d.cfg.Database.URL.Reveal())
-	if err != nil {
-		return nil, &misuse{fmt.Sprintf("database.url (%s): %v", d.cfg.Origin("database.url"), err)}
-	}
-	target, err := d.reachable(ctx, plain)
+	s, direct, err := d.connect(ctx, "escrowctl backup")
 	if err != nil {
 		return nil, err
 	}
-	s := &source{target: plain}
 	cctx, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
-	if s.conn, err = postgres.Connect(cctx, target, "escrowctl backup"); err != nil {
-		return nil, err
-	}
-	if s.info, err = postgres.Info(cctx, s.conn); err == nil {
-		err = d.findDumper(ctx, s, target == plain)
-	}
-	if err != nil {
+	if err := d.findDumper(cctx, s, direct); err != nil {
 		s.close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// connect connects to the database as app, directly or through its container.
+func (d *deps) connect(ctx context.Context, app string) (s *source, direct bool, err error) {
+	if d.cfg.Database.URL.IsZero() {
+		return nil, false, &misuse{"no database: set DATABASE_URL, or database.url in escrowctl.yaml"}
+	}
+	plain, err := postgres.Parse(d.cfg.Database.URL.Reveal())
+	if err != nil {
+		return nil, false, &misuse{fmt.Sprintf("database.url (%s): %v", d.cfg.Origin("database.url"), err)}
+	}
+	target, err := d.reachable(ctx, plain)
+	if err != nil {
+		return nil, false, err
+	}
+	s = &source{target: plain}
+	cctx, cancel := context.WithTimeout(ctx, connectLimit)
+	defer cancel()
+	if s.conn, err = postgres.Connect(cctx, target, app); err != nil {
+		return nil, false, err
+	}
+	if s.info, err = postgres.Info(cctx, s.conn); err != nil {
+		s.close()
+		return nil, false, err
+	}
+	return s, target == plain, nil
 }
 
 // findDumper chooses the host's pg_dump where it will do, else the container's.

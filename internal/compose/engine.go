@@ -46,6 +46,21 @@ func (d *Disks) DataRoot(ctx context.Context) (string, error) {
 	return info.Info.DockerRootDir, nil
 }
 
+// Versions are what the engine says of itself.
+type Versions struct {
+	Engine string
+	API    string // the newest that it speaks
+}
+
+// Versions asks the engine for its versions. Errors are those of EngineError.
+func (d *Disks) Versions(ctx context.Context) (Versions, error) {
+	v, err := d.engine.ServerVersion(ctx, client.ServerVersionOptions{})
+	if err != nil {
+		return Versions{}, EngineError(ctx, d.engine, "ask its version", err)
+	}
+	return Versions{Engine: v.Version, API: v.APIVersion}, nil
+}
+
 // Volume is a volume with the bytes that are in it.
 type Volume struct {
 	Name string

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -50,6 +51,21 @@ func find(ctx context.Context) ([]string, error) {
 		return []string{v1}, nil
 	}
 	return nil, explain(ErrNoProgram, nil, "neither 'docker compose' nor docker-compose runs here: install the docker-compose-plugin package, or run escrowctl where it is installed")
+}
+
+// ProgramVersion returns the compose program of this host, as "docker compose",
+// and its version, "2.29.1". Error: ErrNoProgram.
+func ProgramVersion(ctx context.Context) (program, version string, err error) {
+	words, err := find(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	out, err := exec.CommandContext(ctx, words[0], append(words[1:], "version", "--short")...).Output()
+	if err != nil {
+		return "", "", explain(ErrNoProgram, err, "%s version: %v", strings.Join(words, " "), err)
+	}
+	words[0] = filepath.Base(words[0])
+	return strings.Join(words, " "), strings.TrimPrefix(strings.TrimSpace(string(out)), "v"), nil
 }
 
 // arguments are those that name the project.

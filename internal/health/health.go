@@ -108,6 +108,27 @@ func Evaluate(results []check.Result, off []Off, memory *Handover, now time.Time
 	return rep
 }
 
+// Plain makes a report of results that stand for themselves: nothing is compared
+// with earlier ones, and nothing has a priority or a time to respond.
+func Plain(results []check.Result, off []Off, now time.Time) Report {
+	rep := Report{At: now, Off: off, Status: check.WorstOf(results)}
+	for _, r := range results {
+		rep.Entries = append(rep.Entries, plainEntry(r))
+	}
+	sortEntries(rep.Entries)
+	return rep
+}
+
+func plainEntry(r check.Result) Entry {
+	e := Entry{Counts: r.Status}
+	for _, p := range r.Parts {
+		e.Parts = append(e.Parts, plainEntry(p))
+	}
+	r.Parts, r.Priority, r.Deadline = nil, "", time.Time{}
+	e.Result = r
+	return e
+}
+
 // sortEntries puts what counts most first; equals keep their order.
 func sortEntries(entries []Entry) {
 	for i := range entries {

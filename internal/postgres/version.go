@@ -119,6 +119,16 @@ func candidates(path string, patterns []string) []string {
 	return found
 }
 
+// HostTool returns the program of that name that a person on this host would run.
+// The error wraps exec.ErrNotFound where there is none.
+func HostTool(ctx context.Context, name string) (Tool, error) {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return Tool{}, fmt.Errorf("postgres: %w", err)
+	}
+	return toolAt(ctx, path)
+}
+
 func toolAt(ctx context.Context, path string) (Tool, error) {
 	cmd := exec.CommandContext(ctx, path, "--version")
 	cmd.Env = CleanEnv(os.Environ())

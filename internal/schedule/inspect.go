@@ -63,6 +63,7 @@ const (
 	Never      Code = "never"      // its time does not come
 	Percent    Code = "percent"    // a % without a backslash
 	NoProgram  Code = "no_program" // the program is not where the row says
+	NoShell    Code = "no_shell"   // SHELL runs no commands
 	NoLog      Code = "no_log"     // the log cannot be written, so nothing runs
 	Double     Code = "double"     // done twice
 	OldScript  Code = "old_script" // done by the script alone
@@ -303,6 +304,15 @@ func (in *Inspection) judge(p *Placed, c call, job *JobState, h Host) {
 	}
 	if c.away {
 		return // neither its programs nor its files can be seen from here
+	}
+	if shell := p.Row.Env["SHELL"]; shell != "" {
+		err := h.Program(shell, "")
+		if slices.Contains([]string{"nologin", "false", "true"}, path.Base(shell)) {
+			err = fmt.Errorf("%s runs no commands", shell)
+		}
+		if err != nil {
+			fault(NoShell, fmt.Sprintf("the crontab's SHELL: %v", err), "set SHELL=/bin/sh, or take the line out")
+		}
 	}
 	search := cmp.Or(p.Row.Env["PATH"], "/usr/bin:/bin")
 	if err := h.Program(c.program, search); err != nil {
