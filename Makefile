@@ -41,6 +41,10 @@ lint: ## gofmt, go vet, golangci-lint, scripts
 	@scripts/tools.sh golangci-lint
 	"$$(. scripts/lib.sh && tool_path golangci-lint)" run ./...
 
+.PHONY: docs
+docs: ## write the generated parts of docs/
+	go test ./internal/cli -run TestGeneratedDocs -update
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' . | sort | while read -r file; do \

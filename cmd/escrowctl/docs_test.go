@@ -1,0 +1,57 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var runnable = regexp.MustCompile("(?ms)^<!-- run -->\n```[a-z]*\n(.*?)^```$")
+
+// TestDocumentedBlocks runs the code blocks of README and docs that are marked
+// with <!-- run -->, each as one shell script against real servers, in a
+// database with three tables. A command may end with a warning.
+func TestDocumentedBlocks(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	s.pg.Psql(t, "app", "CREATE TABLE trades (id int PRIMARY KEY, v text); INSERT INTO trades SELECT g, md5(g::text) FROM generate_series(1, 100) g; CREATE TABLE events (id int, created_at timestamptz DEFAULT now()); INSERT INTO events VALUES (1); CREATE TABLE users (id uuid)")
+	bin := t.TempDir()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(self, filepath.Join(bin, "escrowctl")); err != nil {
+		t.Fatal(err)
+	}
+	ran := 0
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range append([]string{"../../README.md"}, pages...) {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range runnable.FindAllSubmatch(text, -1) {
+			ran++
+			script := "set -o pipefail\nwarned() { \"$@\" || [ $? = 1 ]; }\n" +
+				regexp.MustCompile(`(?m)^(\$ )?escrowctl `).ReplaceAllString(string(m[1]), "warned escrowctl ")
+			cmd := exec.Command("bash", "-e", "-c", script)
+			cmd.Dir = t.TempDir()
+			cmd.Env = append(append([]string{}, s.env...), "ESCROWCTL_DR_TEST_ENGINE=local", "PATH="+bin+":"+os.Getenv("PATH"))
+			var out bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &out, &out
+			if err := cmd.Run(); err != nil {
+				t.Errorf("%s: %v\n%s\n%s", page, err, strings.TrimSpace(string(m[1])), &out)
+			}
+		}
+	}
+	if ran < 3 {
+		t.Errorf("only %d blocks are marked to be run", ran)
+	}
+}
