@@ -211,54 +211,24 @@ func kindOf(al amAlert) int {
 
 // part is an alert as a part of the check.
 func (a *alerts) part(al amAlert, silences []amSilence) check.Result {
-	row, mapped := runbook.AlertNamed(al.name())
-	p := check.Result{ID: alertID(al.Labels), Since: al.StartsAt, Summary: alertText(al, row)}
+	u := urgencyOf(al.Labels)
+	p := check.Result{ID: alertID(al.Labels), Since: al.StartsAt, Summary: alertText(al, u.row)}
 	switch kindOf(al) {
 	case isSilenced:
-		a.hush(&p, al, silences, row, mapped)
+		a.hush(&p, al, silences, u)
 		return p
 	case isInhibited:
 		p.Summary += ": inhibited by another alert"
 		return p
 	}
 	p.Action = a.next(al.name())
-	if !mapped {
-		unmapped(&p, al)
-		return p
-	}
-	p.Alert = row.Name
-	p.Status = check.Critical
-	if row.Priority > runbook.P2 {
-		p.Status = check.Warning
-	}
+	u.apply(&p, al.Labels["severity"])
 	return p
-}
-
-// unmapped judges an alert that no row of the runbook maps by the priority that
-// its labels give it, else by its severity.
-func unmapped(p *check.Result, al amAlert) {
-	p.Status = check.Warning
-	for _, label := range []string{"priority", "severity"} {
-		var given runbook.Priority
-		if given.UnmarshalText([]byte(strings.ToUpper(al.Labels[label]))) != nil {
-			continue
-		}
-		if given <= runbook.P2 {
-			p.Status = check.Critical
-		}
-		p.Priority, p.Deadline = given.String(), given.Deadline(al.StartsAt)
-		p.Summary += fmt.Sprintf(" (unmapped: no row of the runbook, %s by its label)", given)
-		return
-	}
-	if al.Labels["severity"] == "critical" {
-		p.Status = check.Critical
-	}
-	p.Summary += fmt.Sprintf(" (unmapped: no row of the runbook, severity %s)", cmp.Or(clean(al.Labels["severity"]), "not given"))
 }
 
 // hush words a silenced alert. That a P1 is hidden, or that one comes back in
 // this shift, is worth a look.
-func (a *alerts) hush(p *check.Result, al amAlert, silences []amSilence, row runbook.Alert, mapped bool) {
+func (a *alerts) hush(p *check.Result, al amAlert, silences []amSilence, u urgent) {
 	var until time.Time
 	for _, s := range silences {
 		if slices.Contains(al.Status.SilencedBy, s.ID) && s.EndsAt.After(until) {
@@ -269,16 +239,14 @@ func (a *alerts) hush(p *check.Result, al amAlert, silences []amSilence, row run
 	switch {
 	case until.IsZero():
 		p.Status, p.Summary = check.Warning, p.Summary+": suppressed, and no silence tells until when"
-	case mapped && row.Priority == runbook.P1:
+	case u.known && u.row.Priority == runbook.P1:
 		p.Status, p.Summary = check.Warning, p.Summary+": a P1 hidden by a silence"
 	case until.Sub(a.Now()) < a.Shift:
 		p.Status, p.Summary = check.Warning, fmt.Sprintf("%s: its silence ends in %s", p.Summary, span(until.Sub(a.Now())))
 	default:
 		p.Summary += ": silenced"
 	}
-	if mapped {
-		p.Priority, p.Runbooks = row.Priority.String(), row.Runbooks
-	}
+	u.tell(p)
 	if p.Status != check.OK && len(al.Status.SilencedBy) > 0 {
 		p.Action = "amtool --alertmanager.url=" + a.AlertmanagerURL + " silence query"
 	}
@@ -300,7 +268,7 @@ func (a *alerts) endingSilences(src alertSources) []string {
 // another thing it is about.
 func alertID(labels map[string]string) string {
 	id := cmp.Or(labels["alertname"], "unnamed")
-	for _, name := range []string{"service", "instance", "job", "mountpoint", "domain", "name"} {
+	for _, name := range []string{"host", "secret", "task", "metric", "service", "instance", "job", "mountpoint", "domain", "name"} {
 		if v := labels[name]; v != "" {
 			return clean(id + ":" + v)
 		}
@@ -316,14 +284,24 @@ func alertText(al amAlert, row runbook.Alert) string {
 	return alertID(al.Labels) + ": " + text
 }
 
-// next is the command that shows more of an alert.
+// next is the command that shows more of an alert. What the alert itself advises
+// is not repeated: whoever can post one would have it typed here.
 func (a *alerts) next(name string) string {
-	commands := map[string]string{
+	return cmp.Or(nextCommands()[name], "amtool --alertmanager.url="+a.AlertmanagerURL+" alert query "+clean(name))
+}
+
+// nextCommands are for the runbook's alerts, and those of deploy/prometheus.
+func nextCommands() map[string]string {
+	return map[string]string{
 		"ServiceDown": "docker compose ps -a", "IndexerLag": "escrowctl shift-check --only indexer", "TLSCertExpiringSoon": "escrowctl certs check",
 		"DBQueryLatency": "escrowctl perf analyze", "RedisHitRate": "escrowctl shift-check --only redis", "BackupFailed": "escrowctl backup list",
 		"DiskUsage": "df -h; df -i; docker system df",
+
+		"BackupMissing": "escrowctl backup list", "BackupShrank": "escrowctl backup list", "BackupUnverified": "escrowctl backup verify latest --s3",
+		"DRTestFailed": "escrowctl dr-test", "DRTestOverdue": "escrowctl dr-test history", "RTOAtRisk": "escrowctl dr-test history",
+		"CertNotServed": "escrowctl certs renew", "CertNotValid": "escrowctl certs check",
+		"RotationOverdue": "escrowctl rotate-keys due", "RotationUnknown": "escrowctl rotate-keys due", "CronRunMissed": "escrowctl cron check",
 	}
-	return cmp.Or(commands[name], "amtool --alertmanager.url="+a.AlertmanagerURL+" alert query "+clean(name))
 }
 
 // shortened keeps the gravest of many parts, and says how many are left out.

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -87,13 +90,18 @@ func TestAlertsOfARealAlertmanager(t *testing.T) {
 	post("Noise", "service", "x")
 	post("BackupFailed", "service", "backup")
 	post("DiskUsage", "mountpoint", "/")
+	post("CertNotServed", "host", "a:443", "service", "nginx", "priority", "P2", "sla", "4h", "runbook", "RB-004, nonsense")
+	post("RotationOverdue", "secret", "API_KEYS", "priority", "P4", "sla", "24h", "runbook", "3.3")
+	post("Undated", "priority", "P1", "sla", "soon")
+	post("Misranked", "priority", "P7", "sla", "1h", "severity", "info")
+	post("ServiceDown", "service", "postgres", "priority", "P4", "sla", "72h", "runbook", "RB-001,RB-009")
 	am.Silence(t, "BackupFailed", "ops", "known\x1b[2J", time.Now(), time.Now().Add(2*time.Hour))
 	am.Silence(t, "DiskUsage", "ops", "disk ordered", time.Now(), time.Now().Add(72*time.Hour))
 	am.Silence(t, "Unused", "ops", "nothing", time.Now(), time.Now().Add(time.Hour))
 	e = eventually(t, opt, func(e Entry) bool {
-		return len(e.Parts) == 12 && len(e.Detail) == 1 && e.Figures[0].Value == 9 && e.Figures[1].Value == 2 && e.Figures[2].Value == 1
+		return len(e.Parts) == 17 && len(e.Detail) == 1 && e.Figures[0].Value == 14 && e.Figures[1].Value == 2 && e.Figures[2].Value == 1
 	})
-	if e.Status != check.Critical || e.Priority != "P1" || !e.Deadline.Equal(start.Add(15*time.Minute)) || !strings.Contains(e.Summary, "9 active, 2 silenced, 1 inhibited") {
+	if e.Status != check.Critical || e.Priority != "P1" || !e.Deadline.Equal(start.Add(15*time.Minute)) || !strings.Contains(e.Summary, "14 active, 2 silenced, 1 inhibited") {
 		t.Errorf("the whole: %s %s %s %s", e.Status, e.Priority, e.Deadline, e.Summary)
 	}
 	for _, tt := range []struct {
@@ -111,6 +119,11 @@ func TestAlertsOfARealAlertmanager(t *testing.T) {
 		{"Odd", check.Warning, "", 0, "unmapped", "alert query Odd"},
 		{"LabelledP1", check.Critical, "P1", 15 * time.Minute, "unmapped: no row of the runbook, P1 by its label", "alert query LabelledP1"},
 		{"LabelledP4", check.Warning, "P4", runbook.P4.Deadline(start).Sub(start), "P4 by its label", "alert query LabelledP4"},
+		{"CertNotServed:a:443", check.Critical, "P2", 4 * time.Hour, "seen", "escrowctl certs renew"},
+		{"RotationOverdue:API_KEYS", check.Warning, "P4", 24 * time.Hour, "seen", "escrowctl rotate-keys due"},
+		{"Undated", check.Critical, "P1", 15 * time.Minute, `its label sla is "soon"`, "alert query Undated"},
+		{"Misranked", check.Warning, "", 0, `its label priority is "P7"`, "alert query Misranked"},
+		{"ServiceDown:postgres", check.Critical, "P1", 15 * time.Minute, "seen", "docker compose ps -a"}, // the runbook's row, whatever a label says
 		{"Noise:x", check.OK, "", 0, "inhibited", ""},
 		{"BackupFailed:backup", check.Warning, "P2", 0, "its silence ends in", "silence query"},
 		{"DiskUsage:/", check.OK, "P2", 0, "silenced", ""},
@@ -127,8 +140,14 @@ func TestAlertsOfARealAlertmanager(t *testing.T) {
 		}
 	}
 
+	for id, want := range map[string]string{"CertNotServed:a:443": "RB-004", "RotationOverdue:API_KEYS": "3.3", "ServiceDown:postgres": "RB-001", "ServiceDown:api": "RB-001 RB-002 RB-003 RB-004 RB-005"} {
+		if p := partOf(t, e, id); strings.Join(p.Runbooks, " ") != want {
+			t.Errorf("%s: runbooks %q, want %s", id, p.Runbooks, want)
+		}
+	}
+
 	am.Silence(t, "ServiceDown", "ops", "hush", time.Now(), time.Now().Add(72*time.Hour))
-	e = eventually(t, opt, func(e Entry) bool { return e.Figures[1].Value == 5 })
+	e = eventually(t, opt, func(e Entry) bool { return e.Figures[1].Value == 6 })
 	if p := partOf(t, e, "ServiceDown:api"); p.Status != check.Warning || !strings.Contains(p.Summary, "a P1 hidden by a silence") || !strings.Contains(p.Detail[0], "by ops until") {
 		t.Errorf("a silenced P1: %s %q %q", p.Status, p.Summary, p.Detail)
 	}
@@ -278,4 +297,25 @@ func FuzzAlerts(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestNextCommands: each alert of the bundle has a command to go on with.
+func TestNextCommands(t *testing.T) {
+	files, _ := filepath.Glob("../../deploy/prometheus/rules/*.yml")
+	found := 0
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(string(text), -1) {
+			found++
+			if name := m[1]; nextCommands()[name] == "" && name != "Watchdog" && name != "MetricsMissing" {
+				t.Errorf("%s: no command", name)
+			}
+		}
+	}
+	if found < 30 {
+		t.Errorf("only %d rules in %q", found, files)
+	}
 }
