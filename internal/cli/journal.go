@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stellarescrow/escrowctl/internal/check"
 	"github.com/stellarescrow/escrowctl/internal/journal"
 	"github.com/stellarescrow/escrowctl/internal/store"
 )
@@ -53,7 +54,8 @@ func (a *App) journalAlone(ctx context.Context, e journal.Entry) {
 }
 
 // journalJob writes what a job changed, if it is one that changes the platform:
-// pruning, restoring, and a renewal that brought a new certificate or failed.
+// pruning, restoring, maintenance of the database, and a renewal that brought a
+// new certificate or failed.
 func (d *deps) journalJob(ctx context.Context, job string, out Outcome, err error) {
 	e := operation(strings.ReplaceAll(job, "backup-", "backup "), out.Verdict)
 	switch job {
@@ -61,6 +63,14 @@ func (d *deps) journalJob(ctx context.Context, job string, out Outcome, err erro
 	case pruneJob:
 		if n, known := out.Figures["pruned"].(int); known && n == 0 && err == nil {
 			return
+		}
+	case maintainJob:
+		e.Command = "perf maintain"
+		if n, known := out.Figures["tasks"].(int); (!known || n == 0) && err == nil {
+			return
+		}
+		if out.Status == check.Critical {
+			e.Outcome = "failed"
 		}
 	case certsJob:
 		e.Command = "certs renew"

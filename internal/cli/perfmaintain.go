@@ -145,7 +145,12 @@ func (a *App) maintain(ctx context.Context, d *deps, f maintainFlags) (Outcome, 
 		if err != nil {
 			return Outcome{}, err
 		}
-		return Outcome{Verdict: "pg_stat_statements " + e.Version + " is there"}, a.showEnabled(e, false)
+		out := Outcome{Verdict: "pg_stat_statements " + e.Version + " is there"}
+		if e.Created {
+			out.Verdict = "pg_stat_statements " + e.Version + " was created"
+			out.Figures = map[string]any{"tasks": 1}
+		}
+		return out, a.showEnabled(e, false)
 	}
 	db, err := perf.LoadForMaintenance(ctx, m.look, a.io.Now)
 	if err != nil {

@@ -52,6 +52,31 @@ func maintain(t *testing.T, env []string, args ...string) (maintained, int, *inv
 	return m, code, inv
 }
 
+// journalOf is each of the journal's lines about maintenance: its outcome, and
+// the beginning of its summary; the newest first.
+func journalOf(t *testing.T, env []string) []string {
+	t.Helper()
+	inv := invoke(t, env...)
+	if code := inv.Run(t.Context(), []string{"changes", "list", "--json"}); code != 0 {
+		t.Fatalf("exit %d: %s", code, &inv.errs)
+	}
+	var doc struct {
+		Changes []struct{ Command, Summary, Outcome, By string }
+	}
+	if err := json.Unmarshal(inv.out.Bytes(), &doc); err != nil {
+		t.Fatalf("%v: %s", err, &inv.out)
+	}
+	var out []string
+	for _, c := range doc.Changes {
+		if c.Command != "perf maintain" || c.By == "" {
+			t.Errorf("another entry: %+v", c)
+		}
+		summary, _, _ := strings.Cut(c.Summary, ",")
+		out = append(out, c.Outcome+": "+summary)
+	}
+	return out
+}
+
 func TestPerfMaintain(t *testing.T) {
 	pg := maintainServer(t)
 	env := []string{"ESCROWCTL_STATE_DIR=" + t.TempDir(), "DATABASE_URL=" + pg.URL("stellar_escrow")}
@@ -109,6 +134,17 @@ func TestPerfMaintain(t *testing.T) {
 	if code != 0 || !strings.Contains(inv.out.String(), "nothing needs maintenance") {
 		t.Errorf("exit %d: %s%s", code, &inv.out, &inv.errs)
 	}
+	// Each run that did something is in the journal, and what it came to.
+	changes, code := perfRun(t, time.Now(), env, "maintain", "--dry-run")
+	if code != 0 {
+		t.Errorf("exit %d: %s", code, &changes.errs)
+	}
+	if got := journalOf(t, env); len(got) != 3 || got[0] != "ok: 1 of 1 done" || got[2] != "ok: 1 of 2 done" {
+		t.Errorf("the journal has %q", got)
+	}
+	if got := journalOf(t, stranger); len(got) != 1 || !strings.HasPrefix(got[0], "failed: 0 of 2 done") {
+		t.Errorf("the journal has %q", got)
+	}
 	done, code, _ = maintain(t, env, "--all")
 	if code != 0 || len(done.Tasks) != 3 {
 		t.Errorf("--all: exit %d, %+v", code, done.Tasks)
@@ -158,6 +194,9 @@ func TestPerfEnableStatements(t *testing.T) {
 		if inv, code := perfRun(t, time.Now(), env, "maintain", "--enable-statements"); code != 0 || !strings.Contains(inv.out.String(), says) {
 			t.Errorf("exit %d: %s%s", code, &inv.out, &inv.errs)
 		}
+	}
+	if got := journalOf(t, env); len(got) != 1 || !strings.HasPrefix(got[0], "ok: pg_stat_statements") {
+		t.Errorf("the journal has %q", got)
 	}
 	bare := testenv.Postgres(t)
 	env[1] = "DATABASE_URL=" + bare.URL("postgres")

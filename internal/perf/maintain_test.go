@@ -1,0 +1,54 @@
+package perf
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stellarescrow/escrowctl/internal/check"
+)
+
+type worker struct{ conn *pgx.Conn }
+
+func (w worker) Exec(ctx context.Context, sql string) error {
+	_, err := w.conn.Exec(ctx, sql)
+	return err
+}
+
+// TestProgress vacuums a table slowly enough to be watched.
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	pg := statsServer(t)
+	pg.CreateDB(t, "slow")
+	pg.Psql(t, "slow", `CREATE TABLE wide (id int, filling text) WITH (autovacuum_enabled = off);
+		INSERT INTO wide SELECT g, repeat('x', 700) FROM generate_series(1, 4000) g;
+		SELECT pg_stat_force_next_flush(); ANALYZE wide; UPDATE wide SET id = 0; SELECT pg_stat_force_next_flush()`)
+	own, vacuum := connect(t, pg.URL("slow")), connect(t, pg.URL("slow"))
+	exec(t, vacuum, "SET vacuum_cost_delay = '20ms'; SET vacuum_cost_limit = 100; SET vacuum_cost_page_hit = 10")
+	db, err := LoadForMaintenance(t.Context(), &session{own}, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tasks := PlanMaintenance(db, MaintainOptions{Limits: DefaultLimits()})
+	if len(tasks) != 1 {
+		t.Fatalf("tasks %+v", tasks)
+	}
+	var seen []int64
+	var whole int64
+	m := Maintenance{Worker: worker{vacuum}, Look: &session{own}, Now: time.Now, Progress: func(task Task, done, total int64) {
+		if task.Object != "public.wide" || done > total {
+			t.Errorf("%s: %d of %d", task.Object, done, total)
+		}
+		seen, whole = append(seen, done), total
+	}}
+	done := m.Run(t.Context(), tasks)
+	pages := tasks[0].Bytes / 8192
+	if len(seen) < 2 || !slices.IsSorted(seen) || seen[len(seen)-1] == 0 || whole != pages {
+		t.Errorf("progress %v of %d, the table has %d pages; it took %.1f s", seen, whole, pages, done[0].Seconds)
+	}
+	if done[0].Status != check.OK || done[0].DeadRows != 4000 || done[0].DeadRowsAfter != 0 {
+		t.Errorf("%+v", done[0])
+	}
+}
