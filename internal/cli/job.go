@@ -16,6 +16,7 @@ import (
 // Outcome is what a job has to say when it is done.
 type Outcome struct {
 	Status  check.Status
+	Done    bool   // all the work was done: a success, even if what was found is bad
 	Verdict string // one line
 	Figures map[string]any
 	Report  report.Report // Job, times, exit code and success are filled in
@@ -90,6 +91,9 @@ func finishRun(run *state.Active, out Outcome, err error) error {
 	if errors.As(err, &sig) {
 		outcome = state.Interrupted
 	}
+	if out.Done && err == nil {
+		run.WorkDone()
+	}
 	return run.Finish(string(outcome), code, out.Figures, err)
 }
 
@@ -127,7 +131,7 @@ func (a *App) send(ctx context.Context, d *deps, name string, run *state.Active,
 	if last, ok, err := d.state.LastSuccess(name); err == nil && ok {
 		rep.LastSuccess = last.EndedAt
 	}
-	rep.Success = runErr == nil && out.Status < check.Unknown
+	rep.Success = runErr == nil && (out.Done || out.Status < check.Unknown)
 	rep.ExitCode = out.Status.ExitCode()
 	if runErr != nil {
 		rep.ExitCode = exitCode(runErr)

@@ -96,6 +96,38 @@ func TestPerfAnalyze(t *testing.T) {
 	}
 }
 
+// TestPerfSuccess: an analysis that found something bad has succeeded, one that
+// could not look has not.
+func TestPerfSuccess(t *testing.T) {
+	pg := testenv.Postgres(t, testenv.PGSetting("shared_preload_libraries", "pg_stat_statements")) // fsync is off
+	pg.Psql(t, "postgres", "CREATE EXTENSION pg_stat_statements")
+	dir := t.TempDir()
+	env := []string{"ESCROWCTL_STATE_DIR=" + dir, "ESCROWCTL_REPORT_TEXTFILE_DIR=" + dir}
+	lastSuccess := func(url string, at time.Time, code int) string {
+		t.Helper()
+		inv, got := perfRun(t, at, append(env, "DATABASE_URL="+url), "analyze")
+		if got != code {
+			t.Errorf("exit %d, want %d: %s%s", got, code, &inv.out, &inv.errs)
+		}
+		text, err := os.ReadFile(filepath.Join(dir, "escrowctl_perf.prom"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, value, _ := strings.Cut(string(text), "\nescrowctl_perf_last_success_timestamp_seconds ")
+		value, _, _ = strings.Cut(value, "\n")
+		_ = os.Remove(filepath.Join(dir, "escrowctl_perf.prom")) // the run records know too
+		return value
+	}
+	unix := func(at time.Time) string { return fmt.Sprintf("%g", float64(at.Unix())) }
+	bad, later := testNow(), testNow().Add(time.Hour)
+	if got := lastSuccess(pg.URL("postgres"), bad, 2); got != unix(bad) {
+		t.Errorf("after critical findings: %s, want %s", got, unix(bad))
+	}
+	if got := lastSuccess("postgres://x:y@127.0.0.1:1/x", later, 3); got != unix(bad) {
+		t.Errorf("after a run that saw nothing: %s, want %s", got, unix(bad))
+	}
+}
+
 // TestPerfConnections takes 9 of 10 connections, and then all.
 func TestPerfConnections(t *testing.T) {
 	pg := perfServer(t)

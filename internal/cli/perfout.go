@@ -34,7 +34,7 @@ func perfOutcome(r *perf.Report, status check.Status) Outcome {
 			event[g.Name] = g.Value
 		}
 	}
-	return Outcome{Status: status, Verdict: verdict, Figures: figures, Report: report.Report{Event: event, Gauges: gauges}}
+	return Outcome{Status: status, Done: r.Whole(), Verdict: verdict, Figures: figures, Report: report.Report{Event: event, Gauges: gauges}}
 }
 
 func perfGauges(r *perf.Report, count map[check.Status]int) []report.Gauge {

@@ -40,6 +40,12 @@ type Report struct {
 	Cost        *Cost   `json:"database_cost,omitempty"`
 }
 
+// Whole says whether every source that was asked for could be read. Findings are
+// what an analysis is for, and no failure of it.
+func (r *Report) Whole() bool {
+	return !slices.ContainsFunc(r.Sources, func(s Source) bool { return s.State == Failed || s.State == Partial })
+}
+
 // Finding is one thing that is not as it should be.
 type Finding struct {
 	check.Result

@@ -41,6 +41,7 @@ type Run struct {
 	StartedAt time.Time      `json:"started_at"`
 	EndedAt   time.Time      `json:"ended_at,omitzero"` // zero if it did not end or crashed
 	Outcome   Outcome        `json:"outcome"`
+	Done      bool           `json:"done,omitempty"` // all its work was done, whatever it found
 	ExitCode  int            `json:"exit_code"`
 	Error     string         `json:"error,omitempty"`
 	Figures   map[string]any `json:"figures,omitempty"` // numbers are read back as float64
@@ -54,8 +55,9 @@ func (r Run) Duration() time.Duration {
 	return r.EndedAt.Sub(r.StartedAt)
 }
 
-// Succeeded reports whether the run did its work, perhaps with warnings.
-func (r Run) Succeeded() bool { return r.Outcome == OK || r.Outcome == Warning }
+// Succeeded reports whether the run did its work, perhaps with warnings. Of a
+// run that looks for faults that is so whatever it found.
+func (r Run) Succeeded() bool { return r.Outcome == OK || r.Outcome == Warning || r.Done }
 
 // Active is a run that has begun.
 type Active struct {
@@ -86,6 +88,14 @@ func (s *Store) Begin(job string) (*Active, error) {
 		return nil, err
 	}
 	return &Active{store: s, run: run}, nil
+}
+
+// WorkDone says that the run did all its work, so that it succeeded even if its
+// outcome, which is what it found, is bad. Finish records it.
+func (a *Active) WorkDone() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.run.Done = true
 }
 
 // Finish records how the run ended; outcome may be in any case. The texts in
