@@ -92,7 +92,7 @@ func (a *App) perfCompareCommand() *cobra.Command {
 			}
 			limits := perf.DefaultLimits()
 			limits.IndexerService = d.cfg.Perf.Indexer
-			r := perf.Analyse(snaps[1], snaps[0], perf.Options{Limits: limits})
+			r := perf.Analyse(snaps[1], snaps[0], perf.Options{Limits: limits, Threshold: d.cfg.Threshold})
 			if a.asJSON() {
 				return a.io.JSON(r)
 			}

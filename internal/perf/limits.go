@@ -7,9 +7,9 @@ import (
 )
 
 // Limits are the figures above which something is a finding. Those that the
-// runbook has (query mean, TTFB, hit rate, indexer memory, disk, connections)
-// are not here but in package runbook; these are the ones it is silent about,
-// chosen so that a healthy system has no finding at all.
+// package runbook has (query mean, TTFB, hit rate, memory of indexer and Redis,
+// disk, connections, error rate, transactions, wraparound) are not here; these
+// are the others, chosen so that a healthy system has no finding at all.
 type Limits struct {
 	// MinCalls is how often a statement must have been called in the time judged
 	// for its mean to mean something: the runbook's limit is for hot paths.
@@ -38,13 +38,9 @@ type Limits struct {
 	// autovacuum comes.
 	DeadRows  int64
 	DeadShare float64
-	// Transaction IDs used since the last freeze, as a share of the 2^31 there
-	// are.
-	WraparoundWarning, WraparoundCritical float64
 
-	IdleWarning, IdleCritical               time.Duration // idle in transaction
-	TransactionWarning, TransactionCritical time.Duration
-	LockWarning, LockCritical               time.Duration // waiting for a lock
+	IdleWarning, IdleCritical time.Duration // idle in transaction
+	LockWarning, LockCritical time.Duration // waiting for a lock
 	// CacheHit is judged once so many blocks have been asked for.
 	CacheHit       float64
 	CacheBlocks    int64
@@ -56,10 +52,9 @@ type Limits struct {
 
 	RedisLookups   int64 // from which a hit rate means something
 	Fragmentation  float64
-	FragmentBytes  int64 // from which fragmentation matters
-	MemoryOfLimit  float64
+	FragmentBytes  int64   // from which fragmentation matters
+	MemoryOfLimit  float64 // of a container
 	Throttled      float64 // share of the periods
-	APIErrors      float64 // share of the requests
 	IndexerService string
 }
 
@@ -71,12 +66,10 @@ func DefaultLimits() Limits {
 		UnusedAfter: 7 * runbook.Day, UnusedBytes: 1 << 20, UnusedReads: 100, ForeignKeyRows: 10_000,
 		BloatBytes: 10 << 20, BloatCriticalBytes: 1 << 30, BloatShare: 0.4, BloatCriticalShare: 0.6,
 		DeadRows: 10_000, DeadShare: 0.3,
-		WraparoundWarning: 0.25, WraparoundCritical: 0.5,
 		IdleWarning: 5 * time.Minute, IdleCritical: time.Hour,
-		TransactionWarning: 15 * time.Minute, TransactionCritical: 2 * time.Hour,
 		LockWarning: 5 * time.Second, LockCritical: time.Minute,
 		CacheHit: 0.95, CacheBlocks: 1_000_000, TempPerHour: 1 << 30, DeadlocksDaily: 5, ForcedCheckpoints: 10,
 		RedisLookups: 1_000, Fragmentation: 1.5, FragmentBytes: 100 << 20,
-		MemoryOfLimit: 0.9, Throttled: 0.25, APIErrors: 0.05, IndexerService: "indexer",
+		MemoryOfLimit: 0.9, Throttled: 0.25, IndexerService: "indexer",
 	}
 }

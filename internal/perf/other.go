@@ -19,16 +19,28 @@ func (a *analysis) api() {
 		f.Detail = []string{fmt.Sprintf("average %s, %.1f requests a minute, %.1f %% errors", millis(m.AvgMS/1000), m.RequestsPerMinute, 100*m.ErrorRate)}
 		f.Figures = []check.Figure{figure("p95", m.P95MS/1000, limit)}
 		a.add(f)
-		if m.ErrorRate > a.opt.Limits.APIErrors {
-			f := Finding{Object: m.URL, weight: m.ErrorRate}
-			f.ID, f.Status, f.Action = "api.errors", check.Warning, "see its log, and RB-003"
-			f.Summary = fmt.Sprintf("the API says that %.1f %% of its requests end in errors, over %s", 100*m.ErrorRate, percent(a.opt.Limits.APIErrors))
-			a.add(f)
-		}
+		a.apiErrors(m)
 	}
 	for _, e := range a.now.Endpoints {
 		a.endpoint(e)
 	}
+}
+
+func (a *analysis) apiErrors(m *API) {
+	status, limit := a.judge(runbook.APIErrorRate, m.ErrorRate)
+	f := Finding{Object: m.URL, weight: m.ErrorRate}
+	f.ID, f.Status, f.Action = "api.errors", status, "see its log, and "+limit.Action
+	f.Figures = []check.Figure{figure("error_rate", m.ErrorRate, limit)}
+	f.Summary = fmt.Sprintf("the API says that %.1f %% of its requests end in errors, over %s", 100*m.ErrorRate, percent(limitPassed(status, limit)))
+	a.add(f)
+}
+
+// limitPassed is the limit that a value of this status is beyond.
+func limitPassed(status check.Status, limit runbook.Threshold) float64 {
+	if status == check.Critical {
+		return limit.Critical
+	}
+	return limit.Warning
 }
 
 func (a *analysis) endpoint(e Endpoint) {
@@ -109,14 +121,10 @@ func (a *analysis) containers() {
 
 func (a *analysis) indexerMemory(c Container) {
 	status, limit := a.judge(runbook.IndexerMemory, float64(c.MemoryBytes))
-	over := limit.Warning
-	if status == check.Critical {
-		over = limit.Critical
-	}
 	f := Finding{Object: c.Name, weight: float64(c.MemoryBytes)}
 	f.ID, f.Status, f.Action = "container.indexer_memory", status, limit.Action
 	f.Figures = []check.Figure{figure("memory", float64(c.MemoryBytes), limit)}
-	f.Summary = fmt.Sprintf("the indexer (%s) uses %.0f MB of memory, over %.0f MB", c.Name, float64(c.MemoryBytes)/1e6, over/1e6)
+	f.Summary = fmt.Sprintf("the indexer (%s) uses %.0f MB of memory, over %.0f MB", c.Name, float64(c.MemoryBytes)/1e6, limitPassed(status, limit)/1e6)
 	a.add(f)
 }
 
@@ -156,11 +164,10 @@ func (a *analysis) redis() {
 		status, limit := a.judge(runbook.RedisHitRate, *out.HitRate)
 		f := Finding{Object: "redis", weight: 1}
 		f.ID, f.Status, f.Action = "redis.hit_rate", status, limit.Action
-		over := limit.Warning
 		if status == check.Critical {
-			over, f.Alert = limit.Critical, "RedisHitRate"
+			f.Alert = "RedisHitRate"
 		}
-		f.Summary = fmt.Sprintf("the hit rate of Redis is %.1f %% %s, under %s", 100**out.HitRate, window, percent(over))
+		f.Summary = fmt.Sprintf("the hit rate of Redis is %.1f %% %s, under %s", 100**out.HitRate, window, percent(limitPassed(status, limit)))
 		f.Detail = []string{fmt.Sprintf("%d hits, %d misses; %.1f %% in total; %d keys evicted, policy %s", hits, misses, 100**out.HitRateTotal, out.EvictedSince, r.Policy)}
 		f.Figures = []check.Figure{figure("hit_rate", *out.HitRate, limit)}
 		a.add(f)
@@ -170,19 +177,20 @@ func (a *analysis) redis() {
 
 func (a *analysis) redisMemory(r *Redis, rejected int64) {
 	l := a.opt.Limits
-	say := func(id, action, format string, args ...any) {
+	say := func(id string, status check.Status, action, format string, args ...any) {
 		f := Finding{Object: "redis"}
-		f.ID, f.Status, f.Action, f.Summary = "redis."+id, check.Warning, action, fmt.Sprintf(format, args...)
+		f.ID, f.Status, f.Action, f.Summary = "redis."+id, status, action, fmt.Sprintf(format, args...)
 		a.add(f)
 	}
-	if used := share(float64(r.UsedBytes), float64(r.MaxBytes)); r.Policy == "noeviction" && used > l.MemoryOfLimit {
-		say("memory", "raise maxmemory, or set an eviction policy", "Redis uses %s of its %s and evicts nothing: writes will fail", ui.Bytes(r.UsedBytes), ui.Bytes(r.MaxBytes))
+	if used := share(float64(r.UsedBytes), float64(r.MaxBytes)); r.Policy == "noeviction" {
+		status, limit := a.judge(runbook.RedisMemory, used)
+		say("memory", status, limit.Action+", or set an eviction policy", "Redis uses %s of its %s (%s) and evicts nothing: writes will fail when it is full", ui.Bytes(r.UsedBytes), ui.Bytes(r.MaxBytes), percent(used))
 	}
 	if r.UsedBytes >= l.FragmentBytes && r.Fragmentation > l.Fragmentation {
-		say("fragmentation", "CONFIG SET activedefrag yes, or restart it", "Redis holds %.1f times the memory that its data takes (%s for %s)", r.Fragmentation, ui.Bytes(r.RSSBytes), ui.Bytes(r.UsedBytes))
+		say("fragmentation", check.Warning, "CONFIG SET activedefrag yes, or restart it", "Redis holds %.1f times the memory that its data takes (%s for %s)", r.Fragmentation, ui.Bytes(r.RSSBytes), ui.Bytes(r.UsedBytes))
 	}
 	if rejected > 0 {
-		say("rejected", "raise maxclients, or find who leaves connections open", "Redis refused %d connections since the last analysis", rejected)
+		say("rejected", check.Warning, "raise maxclients, or find who leaves connections open", "Redis refused %d connections since the last analysis", rejected)
 	}
 }
 
@@ -197,12 +205,11 @@ func (a *analysis) disks() {
 			status, limit := a.judge(runbook.DiskUsage, part.ratio)
 			f := Finding{Object: d.Path, weight: part.ratio}
 			f.ID, f.Status, f.Action = "disk."+part.name, status, limit.Action
-			over := limit.Warning
 			if status == check.Critical {
-				over, f.Alert = limit.Critical, "DiskUsage"
+				f.Alert = runbook.DiskUsageAlert
 			}
 			f.Figures = []check.Figure{figure(part.name, part.ratio, limit)}
-			f.Summary = fmt.Sprintf("the %s of %s (%s) is %s used, over %s: %s", part.name, d.Path, d.For, percent(part.ratio), percent(over), part.left)
+			f.Summary = fmt.Sprintf("the %s of %s (%s) is %s used, over %s: %s", part.name, d.Path, d.For, percent(part.ratio), percent(limitPassed(status, limit)), part.left)
 			a.add(f)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stellarescrow/escrowctl/internal/cache"
 	"github.com/stellarescrow/escrowctl/internal/check"
+	"github.com/stellarescrow/escrowctl/internal/runbook"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
@@ -122,7 +123,7 @@ func TestMeasure(t *testing.T) {
 	want(t, report, "endpoint.errors", "/broken", check.Warning, "2 of 4")
 	want(t, report, "endpoint.dead", "127.0.0.1:1", check.Unknown, "connection refused")
 	want(t, report, "api.latency", server.URL, check.Critical, "900 ms")
-	want(t, report, "api.errors", server.URL, check.Warning, "20.0 %")
+	want(t, report, "api.errors", server.URL, check.Critical, "20.0 %", "over 5 %")
 	if _, err := APIMetrics(t.Context(), server.Client(), server.URL+"/other"); err == nil {
 		t.Error("an empty answer is taken for figures")
 	}
@@ -161,6 +162,52 @@ func TestContainersAndDisks(t *testing.T) {
 	if len(report.Findings) != 9 {
 		t.Errorf("%d findings, want 9", len(report.Findings))
 		logFindings(t, report)
+	}
+}
+
+// TestRunbookLimits holds values just beyond the runbook's limits, and the limits
+// themselves, which are good still.
+func TestRunbookLimits(t *testing.T) {
+	limit := func(id string) runbook.Threshold {
+		l, ok := runbook.ThresholdFor(id)
+		if !ok {
+			t.Fatal(id)
+		}
+		return l
+	}
+	at := func(id string, critical bool, past float64) float64 {
+		if critical {
+			return limit(id).Critical * past
+		}
+		return limit(id).Warning * past
+	}
+	for _, critical := range []bool{false, true} {
+		for _, past := range []float64{1, 1.001} {
+			long, xid := at(runbook.DBTransaction, critical, past), int64(at(runbook.DBWraparound, critical, past))
+			now := time.Now().UTC()
+			snap := &Snapshot{TakenAt: now,
+				Database: &Database{
+					Server:   Server{Database: "d", At: now, StartedAt: now.Add(-time.Hour), XIDAge: xid},
+					Sessions: []Session{{PID: 7, State: "active", XactSeconds: &long}},
+					Tables:   []Table{{Schema: "public", Name: "old", XIDAge: xid}},
+				},
+				API:   &API{URL: "http://api", RequestsTotal: 1, ErrorRate: at(runbook.APIErrorRate, critical, past)},
+				Redis: &Redis{Policy: "noeviction", UsedBytes: int64(1e9 * at(runbook.RedisMemory, critical, past)), MaxBytes: 1e9},
+			}
+			report := Analyse(snap, nil, Options{Limits: DefaultLimits()})
+			status := map[[2]bool]check.Status{{false, true}: check.Warning, {true, false}: check.Warning, {true, true}: check.Critical}[[2]bool{critical, past > 1}]
+			ids := []string{"session.long_transaction", "server.wraparound", "table.wraparound", "api.errors", "redis.memory"}
+			if status == check.OK {
+				ids = nil
+			}
+			for _, id := range ids {
+				want(t, report, id, "", status)
+			}
+			if len(report.Findings) != len(ids) {
+				t.Errorf("critical %v, past %v: %d findings", critical, past, len(report.Findings))
+				logFindings(t, report)
+			}
+		}
 	}
 }
 

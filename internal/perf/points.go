@@ -67,7 +67,7 @@ func pointOf(s, before *Snapshot, indexer string) Point {
 
 func meanOf(now *Statements, before *Snapshot) *float64 {
 	known := map[statementKey]Statement{}
-	if before != nil && before.Database != nil && before.Database.Statements != nil {
+	if before != nil && before.Database != nil && before.Database.Statements != nil && !now.resetSince(before.Database.Statements) {
 		for _, s := range before.Database.Statements.List {
 			known[s.key()] = s
 		}

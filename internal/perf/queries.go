@@ -2,6 +2,7 @@ package perf
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -24,16 +25,27 @@ func (s Statement) figures() Figures {
 	}
 }
 
+// restarted says whether its counting began anew since before: by a reset, or
+// because the server had to forget the statement for a while. From version 1.11
+// on it says so itself; before that, what can only grow has become less.
+func (s Statement) restarted(before Statement) bool {
+	if !s.Since.IsZero() && !before.Since.IsZero() {
+		return !s.Since.Equal(before.Since)
+	}
+	return s.Calls < before.Calls || s.TotalMS < before.TotalMS || s.MaxMS < before.MaxMS || s.Rows < before.Rows ||
+		s.Hit < before.Hit || s.Read < before.Read || s.Temp < before.Temp
+}
+
 // minus is the statement since before; the whole of it if it was reset.
 func (s Statement) minus(before Statement) Statement {
-	if s.Calls < before.Calls || s.TotalMS < before.TotalMS {
+	if s.restarted(before) {
 		return s
 	}
 	d := s
 	d.Calls -= before.Calls
 	d.TotalMS -= before.TotalMS
-	d.Rows = since(s.Rows, before.Rows)
-	d.Hit, d.Read, d.Temp = since(s.Hit, before.Hit), since(s.Read, before.Read), since(s.Temp, before.Temp)
+	d.Rows -= before.Rows
+	d.Hit, d.Read, d.Temp = s.Hit-before.Hit, s.Read-before.Read, s.Temp-before.Temp
 	d.IOMS = max(0, s.IOMS-before.IOMS)
 	return d
 }
@@ -54,7 +66,7 @@ func (a *analysis) queries(now, before *Statements) []Query {
 		q := Query{ID: strconv.FormatInt(s.ID, 10), User: s.User, Text: s.Text, Nested: s.Nested, Total: s.figures()}
 		judged := s
 		if p, found := known[s.key()]; found && compared {
-			if fresh := !s.Since.IsZero() && s.Since.After(a.before.TakenAt); !reset && !fresh {
+			if !reset {
 				judged = s.minus(p)
 			}
 			q.compare(judged, p, a.opt.Limits)
@@ -93,31 +105,34 @@ func (q *Query) compare(judged, before Statement, limits Limits) {
 }
 
 func (a *analysis) statementsReset(now, before *Statements) bool {
-	if !now.Reset.IsZero() && !before.Reset.IsZero() {
-		if now.Reset.Equal(before.Reset) {
-			return false
-		}
+	reset := now.resetSince(before)
+	switch {
+	case reset && !now.Reset.IsZero():
 		a.note("pg_stat_statements was reset at %s: its figures are since then", now.Reset.UTC().Format(time.RFC3339))
-		return true
+	case reset:
+		a.note("pg_stat_statements was reset since the last analysis: its figures are since then")
 	}
-	known := map[statementKey]int64{}
-	for _, s := range before.List {
-		known[s.key()] = s.Calls
+	return reset
+}
+
+// resetSince says whether all statements were forgotten since before.
+func (s *Statements) resetSince(before *Statements) bool {
+	if !s.Reset.IsZero() && !before.Reset.IsZero() {
+		return !s.Reset.Equal(before.Reset)
 	}
-	for _, s := range now.List {
-		if s.Calls < known[s.key()] {
-			a.note("pg_stat_statements was reset since the last analysis: its figures are since then")
-			return true
-		}
+	// Before version 1.9 nobody tells, so that one statement's figures must do.
+	known := map[statementKey]Statement{}
+	for _, st := range before.List {
+		known[st.key()] = st
 	}
-	return false
+	return slices.ContainsFunc(s.List, func(st Statement) bool { return st.restarted(known[st.key()]) })
 }
 
 func (a *analysis) queryLists(st *Statements, all []Query, compared bool) {
 	top := a.opt.Top
 	by := func(f func(Query) float64) []Query { return largest(all, top, f) }
 	a.out.Queries = &Queries{
-		Extension: st.Version, Compared: compared, Tracked: st.Tracked, Evicted: st.Evicted,
+		Extension: st.Version, Compared: compared, Tracked: st.Tracked, Evicted: st.Evicted, Outsiders: st.Outsiders,
 		ByMean: by(func(q Query) float64 {
 			if q.Judged.Calls == 0 {
 				return 0
@@ -184,8 +199,5 @@ func (a *analysis) judgeQueries(all []Query, db *Database) {
 
 // passed is the limit that was passed, as a text.
 func passed(status check.Status, limit runbook.Threshold) string {
-	if status == check.Critical {
-		return millis(limit.Critical)
-	}
-	return millis(limit.Warning)
+	return millis(limitPassed(status, limit))
 }

@@ -125,6 +125,8 @@ type Queries struct {
 	ByTotal   []Query `json:"by_total"`
 	ByCalls   []Query `json:"by_calls"`
 	ByIO      []Query `json:"by_io"`
+	// Outsiders are the roles whose statements are left out.
+	Outsiders []Outsider `json:"left_out_roles,omitempty"`
 }
 
 // TableReport is a table in the report.

@@ -122,23 +122,16 @@ func (a *analysis) checkpoints(now, before *Database) {
 }
 
 func (a *analysis) databaseWraparound(s Server) {
-	l := a.opt.Limits
 	for _, age := range []struct {
 		what string
 		n    int64
 	}{{"transaction IDs", s.XIDAge}, {"multixact IDs", s.MultixactAge}} {
-		part := float64(age.n) / xidSpace
-		status := check.OK
-		switch {
-		case part > l.WraparoundCritical:
-			status = check.Critical
-		case part > l.WraparoundWarning:
-			status = check.Warning
-		}
-		f := Finding{Object: s.Database, weight: part * 1e12}
+		status, limit := a.judge(runbook.DBWraparound, float64(age.n))
+		f := Finding{Object: s.Database, weight: float64(age.n)}
 		f.ID, f.Status = "server.wraparound", status
-		f.Summary = fmt.Sprintf("the oldest %s of %s are %d old: %s of the way to wraparound, at which the server stops taking writes", age.what, s.Database, age.n, percent(part))
-		f.Action = "find what holds autovacuum up: long transactions, replication slots, prepared transactions"
+		f.Figures = []check.Figure{figure("age", float64(age.n), limit)}
+		f.Summary = fmt.Sprintf("the oldest %s of %s are %d old: %s of the way to wraparound, at which the server stops taking writes", age.what, s.Database, age.n, percent(float64(age.n)/xidSpace))
+		f.Action = limit.Action + ": long transactions, replication slots, prepared transactions"
 		a.add(f)
 	}
 }
@@ -212,7 +205,9 @@ func (a *analysis) sessions(db *Database) {
 			}
 		case s.State != "" && s.XactSeconds != nil:
 			long := seconds(s.XactSeconds)
-			f.ID, f.Status, f.weight = "session.long_transaction", level(long, l.TransactionWarning, l.TransactionCritical), long.Seconds()
+			status, limit := a.judge(runbook.DBTransaction, long.Seconds())
+			f.ID, f.Status, f.weight = "session.long_transaction", status, long.Seconds()
+			f.Figures = []check.Figure{figure("transaction", long.Seconds(), limit)}
 			f.Summary = fmt.Sprintf("session %d has had a transaction open for %s: vacuum cannot clean up behind it", s.PID, ui.Duration(long))
 			f.Action = "see whether it is meant to take that long (a backup is); to end it:"
 			f.SQL = []string{fmt.Sprintf("SELECT pg_cancel_backend(%d);", s.PID)}

@@ -136,6 +136,15 @@ type Statements struct {
 	IOTimed   bool        `json:"io_timed"`
 	List      []Statement `json:"list"`
 	Forgotten int         `json:"left_out"` // utility statements and our own
+	Outsiders []Outsider  `json:"left_out_roles,omitempty"`
+}
+
+// Outsider is a role that has no rights on any table of this database, such as
+// that of a metrics exporter. Its statements are counted, not judged.
+type Outsider struct {
+	Name       string  `json:"name"` // empty for roles that are dropped
+	Statements int     `json:"statements"`
+	Total      float64 `json:"total_seconds"`
 }
 
 // Statement is the record of one normalised statement. Times are in

@@ -2,7 +2,9 @@ package perf
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -59,6 +61,11 @@ func (m *meter) statements(ctx context.Context, db *Database) Source {
 	}
 	_, _ = fmt.Sscan(db.Settings["pg_stat_statements.max"], &st.Max)
 	st.sift()
+	outsiders, err := m.outsiders(ctx, st)
+	if err != nil {
+		source.State, source.Reason = Partial, "which roles belong to this database is not known: "+err.Error()
+	}
+	st.leaveOut(outsiders)
 	db.Statements = st
 	if st.Hidden > 0 {
 		source.State = Partial
@@ -128,6 +135,52 @@ func (e extension) query() string {
 	}
 	return list("SELECT " + strings.Join(columns, ", ") + " FROM " + quoteName(e.Schema) + `.pg_stat_statements s
 		JOIN pg_database d ON d.oid = s.dbid AND d.datname = current_database() LEFT JOIN pg_roles r ON r.oid = s.userid`)
+}
+
+// outsiders returns those of the statements' roles that can read or write no
+// table of this database: what they run here is about the server, not the
+// platform's. Superusers can. Tables of extensions do not count, since every role
+// may read pg_stat_statements itself. Without any table nobody is an outsider.
+func (m *meter) outsiders(ctx context.Context, st *Statements) ([]string, error) {
+	names := map[string]bool{}
+	for _, s := range st.List {
+		if s.User != "" {
+			names[s.User] = true
+		}
+	}
+	const query = `coalesce(json_agg(r.rolname), '[]'::json) FROM pg_roles r
+		WHERE r.rolname IN (SELECT json_array_elements_text($1::json)) AND EXISTS (SELECT 1 FROM pg_class c WHERE ` + platformTables + `)
+		AND NOT EXISTS (SELECT 1 FROM pg_class c WHERE ` + platformTables + `
+			AND (has_table_privilege(r.oid, c.oid, 'DELETE') OR has_any_column_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE')))`
+	list, err := json.Marshal(slices.Sorted(maps.Keys(names)))
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	err = m.read(ctx, "roles", query, &out, string(list))
+	return out, err
+}
+
+// platformTables are those that initdb (OIDs below 16384) and extensions did not
+// make.
+const platformTables = `c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.oid >= 16384
+			AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')`
+
+// leaveOut takes the statements of outsiders, and of roles that are dropped, out
+// of the list.
+func (s *Statements) leaveOut(outsiders []string) {
+	sums := map[string]Outsider{}
+	s.List = slices.DeleteFunc(s.List, func(st Statement) bool {
+		if st.User != "" && !slices.Contains(outsiders, st.User) {
+			return false
+		}
+		o := sums[st.User]
+		sums[st.User] = Outsider{st.User, o.Statements + 1, o.Total + st.TotalMS/1000}
+		return true
+	})
+	for _, name := range slices.Sorted(maps.Keys(sums)) {
+		s.Outsiders = append(s.Outsiders, sums[name])
+	}
 }
 
 // sift leaves out utility statements and our own, and makes the texts fit to

@@ -2,6 +2,7 @@ package perf
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +19,8 @@ func TestStatements(t *testing.T) {
 		name string
 		run  func(*testing.T, *testenv.PG)
 	}{
-		{"regression", regression}, {"without the extension", withoutExtension}, {"old versions", oldVersions}, {"without rights", withoutRights}, {"resets", resets},
+		{"regression", regression}, {"without the extension", withoutExtension}, {"old versions", oldVersions}, {"without rights", withoutRights},
+		{"roles", roles}, {"resets", resets}, {"a crash", crash},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, pg) })
 	}
@@ -103,10 +105,145 @@ func resets(t *testing.T, pg *testenv.PG) {
 			t.Errorf("%d calls since the reset, want 70", q.Judged.Calls)
 		}
 	}
+	defer moreThanBefore(t, pg, "resets")
 	for _, table := range report.Tables {
 		if table.IndexScans < 0 || table.SeqScans < 0 || table.SeqScans > 300 {
 			t.Errorf("impossible figures after a reset: %+v", table)
 		}
+	}
+}
+
+// moreThanBefore is a reset after which more was counted than before it, so that
+// no count shows it.
+func moreThanBefore(t *testing.T, pg *testenv.PG, db string) {
+	t.Helper()
+	worker, own := connect(t, pg.URL(db)), connect(t, pg.URL(db))
+	pg.Psql(t, db, "SELECT pg_stat_statements_reset(), pg_stat_reset()")
+	work(t, worker, 60)
+	first := look(t, own, 0)
+	pg.Psql(t, db, "SELECT pg_stat_statements_reset(), pg_stat_reset()")
+	pg.Psql(t, db, "VACUUM (ANALYZE)")
+	work(t, worker, 200)
+	second := later(look(t, own, 0), 2*time.Hour)
+	report := Analyse(second, first, Options{Limits: freshLimits()})
+	logFindings(t, report)
+	if n, b := second.Database.Server, first.Database.Server; n.Commits < b.Commits || n.BlocksHit < b.BlocksHit {
+		t.Fatalf("the counts show it: %+v, %+v", n, b)
+	}
+	if len(report.Notes) != 2 || len(report.Findings) > 0 {
+		t.Errorf("notes %q, %d findings", report.Notes, len(report.Findings))
+	}
+	for _, q := range report.Queries.ByCalls {
+		if strings.Contains(q.Text, "trade_id") && (q.Judged.Calls != 200 || q.Factor != nil && *q.Factor > 100) {
+			t.Errorf("%d calls since the reset, want 200", q.Judged.Calls)
+		}
+	}
+	for _, table := range report.Tables {
+		if table.Name == "public.events" && table.IndexScans < 200 {
+			t.Errorf("%d index scans since the reset, want 200", table.IndexScans)
+		}
+	}
+	mean := meanOf(second.Database.Statements, first)
+	if all := meanOf(second.Database.Statements, nil); mean == nil || *mean != *all {
+		t.Errorf("the history's mean: %v, want %v", mean, all)
+	}
+}
+
+func TestRestarted(t *testing.T) {
+	before := Statement{Calls: 10, TotalMS: 100, MaxMS: 50, Rows: 5, Hit: 5, Read: 5, Temp: 5}
+	more := Statement{Calls: 20, TotalMS: 200, MaxMS: 50, Rows: 6, Hit: 6, Read: 6, Temp: 6}
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for name, change := range map[string]func(now, before *Statement){
+		"calls": func(n, _ *Statement) { n.Calls = 9 }, "time": func(n, _ *Statement) { n.TotalMS = 99 }, "longest": func(n, _ *Statement) { n.MaxMS = 49 },
+		"rows": func(n, _ *Statement) { n.Rows = 4 }, "blocks": func(n, _ *Statement) { n.Hit = 4 },
+		"told": func(n, b *Statement) { n.Since, b.Since = at.Add(time.Hour), at },
+	} {
+		now, old := more, before
+		change(&now, &old)
+		if !now.restarted(old) {
+			t.Errorf("%s: not noticed", name)
+		}
+	}
+	told := more
+	told.Since, told.MaxMS = at, 1 // the longest has a reset of its own there
+	before.Since = at
+	if told.restarted(before) || more.restarted(before) || more.restarted(Statement{}) {
+		t.Error("noticed, though it goes on")
+	}
+}
+
+// crash loses all counters, and of the database's the server does not say so.
+func crash(t *testing.T, pg *testenv.PG) {
+	platform(t, pg, "crash")
+	work(t, connect(t, pg.URL("crash")), 20)
+	first := look(t, connect(t, pg.URL("crash")), 0)
+	pg.Kill(t)
+	pg.Start(t)
+	work(t, connect(t, pg.URL("crash")), 400)
+	second := later(look(t, connect(t, pg.URL("crash")), 0), time.Hour)
+	n, b := second.Database, first.Database
+	b.Server.Commits, b.Server.BlocksHit, b.Server.BlocksRead = 1, 1, 1 // whatever was counted before
+	if !(&analysis{}).countersReset(n, b) || !n.Server.StatsReset.Equal(b.Server.StatsReset) {
+		t.Errorf("the crash is not noticed: %+v, %+v", n.Server, b.Server)
+	}
+	pg.Stop(t)
+	pg.Start(t)
+	third := later(look(t, connect(t, pg.URL("crash")), 0), 2*time.Hour)
+	if (&analysis{}).countersReset(third.Database, n) {
+		t.Error("an orderly restart is taken for a reset")
+	}
+}
+
+// roles leaves out the statements of roles that have nothing in this database,
+// and says so.
+func roles(t *testing.T, pg *testenv.PG) {
+	platform(t, pg, "roles")
+	pg.Psql(t, "roles", `CREATE ROLE exporter LOGIN PASSWORD 'p' IN ROLE pg_monitor; CREATE ROLE app_group; CREATE ROLE app LOGIN PASSWORD 'p' IN ROLE app_group;
+		CREATE ROLE clerk LOGIN PASSWORD 'p'; CREATE ROLE grafana LOGIN PASSWORD 'p' IN ROLE pg_read_all_data; CREATE ROLE leaver LOGIN PASSWORD 'p';
+		GRANT SELECT ON trades TO app_group; GRANT UPDATE (status) ON trades TO clerk;
+		CREATE TABLE other (n int); CREATE DATABASE elsewhere;`)
+	for _, role := range []string{"exporter", "app", "clerk", "grafana", "leaver", pg.User} {
+		password := "p"
+		if role == pg.User {
+			password = pg.Password
+		}
+		conn := connect(t, pg.URLAs(role, password, "roles"))
+		for range 51 {
+			exec(t, conn, "SELECT pg_sleep($1)", 0.0205)
+		}
+		conn.Close(t.Context())
+	}
+	conn := connect(t, pg.URL("elsewhere"))
+	exec(t, conn, "SELECT 1 AS elsewhere")
+	pg.Psql(t, "roles", "DROP ROLE leaver")
+	snap := look(t, connect(t, pg.URL("roles")), 0)
+	report := Analyse(snap, nil, Options{Limits: freshLimits(), Top: 100})
+	var got []string
+	for _, q := range report.Queries.ByMean {
+		if strings.Contains(q.Text, "pg_sleep") {
+			got = append(got, q.User)
+		}
+		if strings.Contains(q.Text, "elsewhere") {
+			t.Error("a statement of another database")
+		}
+	}
+	slices.Sort(got)
+	if want := []string{"app", "clerk", "grafana", pg.User}; !slices.Equal(got, want) {
+		t.Errorf("judged are the statements of %q, want %q", got, want)
+	}
+	out := report.Queries.Outsiders
+	if len(out) != 2 || out[0].Name != "" || out[1].Name != "exporter" || out[1].Statements != 1 || out[1].Total < 1 {
+		t.Errorf("left out: %+v", out)
+	}
+	for _, f := range report.Findings {
+		if f.ID != "query.slow" {
+			t.Errorf("%s: %s", f.ID, f.Summary)
+		}
+	}
+	// Where everybody may read a table, everybody belongs to it.
+	pg.Psql(t, "roles", "GRANT SELECT ON other TO PUBLIC")
+	if out := look(t, connect(t, pg.URL("roles")), 0).Database.Statements.Outsiders; len(out) != 1 || out[0].Name != "" {
+		t.Errorf("left out: %+v", out)
 	}
 }
 
@@ -147,6 +284,15 @@ func oldVersions(t *testing.T, pg *testenv.PG) {
 		again := Analyse(later(look(t, own, 0), time.Minute), snap, Options{Limits: freshLimits()})
 		if q := again.Queries.ByTotal[0]; q.Judged.Calls != 5 || q.Total.Calls != 56 {
 			t.Errorf("version %s: %d calls since, %d in total", version, q.Judged.Calls, q.Total.Calls)
+		}
+		// After a reset there are more calls than before it, but they took less.
+		exec(t, connect(t, pg.URL(db)), `SELECT "Stat's".pg_stat_statements_reset()`)
+		for range 60 {
+			exec(t, worker, "SELECT pg_sleep($1)", 0.001)
+		}
+		reset := Analyse(later(look(t, own, 0), time.Hour), snap, Options{Limits: freshLimits()})
+		if q := reset.Queries.ByTotal[0]; q.Judged.Calls != 60 || len(reset.Notes) != 1 || !strings.Contains(reset.Notes[0], "reset") {
+			t.Errorf("version %s: %d calls since the reset; notes %q", version, q.Judged.Calls, reset.Notes)
 		}
 	}
 }

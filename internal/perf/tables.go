@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/check"
+	"github.com/stellarescrow/escrowctl/internal/runbook"
 	"github.com/stellarescrow/escrowctl/internal/ui"
 )
 
@@ -68,9 +69,24 @@ func (db *Database) statsSince() time.Time {
 	return db.Server.StatsReset
 }
 
+// countersReset says whether the database's counters began anew since before:
+// by a reset, of which the server keeps the time, or by a crash, which leaves no
+// trace there but that what can only grow has become less.
 func (a *analysis) countersReset(now, before *Database) bool {
-	reset := !now.Server.StatsReset.Equal(before.Server.StatsReset) || now.Server.Commits < before.Server.Commits
-	return reset
+	n, b := now.Server, before.Server
+	return crashed(now, before) || !n.StatsReset.Equal(b.StatsReset) || n.Commits < b.Commits || n.Rollbacks < b.Rollbacks ||
+		n.BlocksHit < b.BlocksHit || n.BlocksRead < b.BlocksRead || n.TempBytes < b.TempBytes || n.Deadlocks < b.Deadlocks
+}
+
+// crashed says whether the server began anew because of a crash. That of
+// pg_stat_statements is the one reset that it notes then; after an orderly
+// restart all counters go on.
+func crashed(now, before *Database) bool {
+	if now.Statements == nil || before.Statements == nil || before.Statements.Reset.IsZero() || !now.Server.StartedAt.After(before.Server.StartedAt) {
+		return false
+	}
+	reset := now.Statements.Reset
+	return !reset.Equal(before.Statements.Reset) && reset.Sub(now.Server.StartedAt).Abs() < time.Minute
 }
 
 // sequential finds tables that are read from end to end, over and over, where
@@ -151,18 +167,11 @@ func (a *analysis) unvacuumed(db *Database, t Table) {
 const xidSpace = 1 << 31
 
 func (a *analysis) wraparound(t Table) {
-	part := float64(t.XIDAge) / xidSpace
-	l := a.opt.Limits
-	status := check.OK
-	switch {
-	case part > l.WraparoundCritical:
-		status = check.Critical
-	case part > l.WraparoundWarning:
-		status = check.Warning
-	}
+	status, limit := a.judge(runbook.DBWraparound, float64(t.XIDAge))
 	f := Finding{Object: t.fullName(), weight: float64(t.XIDAge)}
 	f.ID, f.Status = "table.wraparound", status
-	f.Summary = fmt.Sprintf("%s was last frozen %d transactions ago: %s of the way to wraparound", t.fullName(), t.XIDAge, percent(part))
+	f.Figures = []check.Figure{figure("age", float64(t.XIDAge), limit)}
+	f.Summary = fmt.Sprintf("%s was last frozen %d transactions ago: %s of the way to wraparound", t.fullName(), t.XIDAge, percent(float64(t.XIDAge)/xidSpace))
 	f.Action = "find what holds autovacuum up (long transactions, replication slots, prepared transactions), then VACUUM (FREEZE)"
 	f.SQL = []string{fmt.Sprintf("VACUUM (FREEZE) %s;", t.fullName())}
 	a.add(f)
