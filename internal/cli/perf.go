@@ -34,8 +34,8 @@ type analyzeFlags struct {
 	failOn string
 	skip   []string
 
-	redisKeys bool
-	html      string
+	redisKeys, explain, markdown bool
+	html                         string
 }
 
 func (a *App) perfAnalyzeCommand() *cobra.Command {
@@ -73,6 +73,8 @@ func (a *App) perfAnalyzeCommand() *cobra.Command {
 	flags.StringSliceVar(&f.skip, "skip", nil, "leave `sources` out: database, statements, api,\ncontainers, redis, disk")
 	completeWords(cmd, "skip", perfSourceNames()...)
 	flags.StringVar(&f.html, "html", "", "also write the report with plots to this `file`")
+	flags.BoolVar(&f.markdown, "markdown", false, "print it as Markdown")
+	flags.BoolVar(&f.explain, "explain", false, "also show the plans of the top queries (nothing of\nthem is run)")
 	flags.BoolVar(&f.redisKeys, "redis-keys", false, "also look for the biggest keys of Redis (scans it)")
 	return cmd
 }
@@ -96,35 +98,40 @@ func (a *App) analyze(ctx context.Context, d *deps, f analyzeFlags) (Outcome, er
 	if err != nil {
 		return Outcome{}, err
 	}
-	snap := perf.Collect(ctx, a.io.Now, (&perfSources{deps: d, skip: f.skip, redisKeys: f.redisKeys}).collectors())
+	sources := &perfSources{deps: d, skip: f.skip, redisKeys: f.redisKeys}
+	snap := perf.Collect(ctx, a.io.Now, sources.collectors())
 	if err := ctx.Err(); err != nil {
 		return Outcome{}, err
 	}
-	limits := perf.DefaultLimits()
-	limits.IndexerService = d.cfg.Perf.Indexer
-	report := perf.Analyse(snap, before, perf.Options{Limits: limits, Top: f.top, Threshold: d.cfg.Threshold})
-	report.TookSeconds = a.io.Now().Sub(start).Seconds()
-	d.scrubReport(report)
+	report := perf.Analyse(snap, before, d.perfOptions(f.top))
 	status := report.Status
-	if err := d.keep(archive, snap, report); err != nil {
-		a.io.Warn("%v: the next analysis will have nothing to compare with", err)
-		status = check.Worst(status, check.Warning)
-	}
-	if f.html != "" {
-		if err := d.writePage(f.html, report, perf.WriteHTML); err != nil {
-			a.io.Warn("%v", err)
+	warn := func(err error, what string) {
+		if err != nil {
+			a.io.Warn("%v%s", d.scrub(err), what)
 			status = check.Worst(status, check.Warning)
 		}
 	}
-	if a.asJSON() {
-		err = a.io.JSON(report)
-	} else {
-		err = a.showPerf(report)
+	if f.explain {
+		warn(sources.explain(ctx, report), ": so there are no plans")
 	}
+	report.TookSeconds = a.io.Now().Sub(start).Seconds()
+	d.scrubReport(report)
+	warn(d.keep(archive, snap, report), ": the next analysis will have nothing to compare with")
+	if f.html != "" {
+		warn(d.writePage(f.html, report, perf.WriteHTML), "")
+	}
+	err = a.showPerf(report, f.markdown)
 	if f.failOn == "critical" && status == check.Warning {
 		status = check.OK
 	}
 	return perfOutcome(report, status), err
+}
+
+// perfOptions are the limits of an analysis, as configured.
+func (d *deps) perfOptions(top int) perf.Options {
+	limits := perf.DefaultLimits()
+	limits.IndexerService = d.cfg.Perf.Indexer
+	return perf.Options{Limits: limits, Top: top, Threshold: d.cfg.Threshold}
 }
 
 // keep saves the snapshot and deletes those that are too old.

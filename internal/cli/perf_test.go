@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/stellarescrow/escrowctl/internal/check"
 	"github.com/stellarescrow/escrowctl/internal/perf"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 	"github.com/stellarescrow/escrowctl/internal/ui"
@@ -87,12 +88,66 @@ func TestPerfAnalyze(t *testing.T) {
 	if r.Cost == nil || r.Cost.Queries < 8 {
 		t.Errorf("it does not say what it cost: %+v", r.Cost)
 	}
+	if len(r.Plans) > 0 {
+		t.Error("plans that nobody asked for")
+	}
+	pg.Psql(t, "stellar_escrow", "SELECT seller FROM trades WHERE id = 5")
+	perfFormats(t, env)
 	if _, code := perfRun(t, testNow().Add(8*24*time.Hour), env, "analyze", "--since", "yesterday"); code != 3 {
 		t.Errorf("--since yesterday: exit %d", code)
 	}
 	inv, _ = perfRun(t, testNow().Add(8*24*time.Hour), env, "analyze", "--since", "2d", "--json")
 	if r := perfReport(t, inv); r.Since == nil || !r.Since.Equal(testNow()) {
 		t.Errorf("--since 2d compares with %v", r.Since)
+	}
+}
+
+// perfFormats looks at plans, and at the report as Markdown.
+func perfFormats(t *testing.T, env []string) {
+	t.Helper()
+	at := testNow().Add(7*24*time.Hour + time.Minute)
+	inv, code := perfRun(t, at, env, "analyze", "--explain", "--json")
+	r := perfReport(t, inv)
+	if code != 0 || len(r.Plans) == 0 || r.Plans[0].Text == "" || r.Cost.Queries < 11 {
+		t.Errorf("--explain: exit %d, %d plans, %d queries", code, len(r.Plans), r.Cost.Queries)
+	}
+	const scan = "Index Scan using trades_pkey on trades"
+	for _, p := range r.Plans {
+		text := strings.Join(p.Lines, "\n")
+		if p.Missing == "" && (!strings.Contains(text, "(cost=") || strings.Contains(text, "actual")) || strings.Contains(p.Text, "WHERE id") && !strings.Contains(text, scan) {
+			t.Errorf("%s: %q %s", p.Text, text, p.Missing)
+		}
+	}
+	inv, _ = perfRun(t, at.Add(time.Minute), env, "analyze", "--explain")
+	if out := inv.out.String(); !strings.Contains(out, plansTitle) || !strings.Contains(out, "    "+scan) || !strings.Contains(out, "no plan: ERROR: function generate_series") {
+		t.Errorf("--explain:\n%s", out)
+	}
+	inv, code = perfRun(t, at.Add(2*time.Minute), env, "analyze", "--markdown", "--explain")
+	for _, says := range []string{"**Performance: OK**\n", "Nothing found.\n", "| public.trades |", "```text\n" + scan, "cost the database"} {
+		if out := inv.out.String(); code != 0 || !strings.Contains(out, says) {
+			t.Errorf("--markdown: exit %d: does not say %q:\n%s", code, says, out)
+		}
+	}
+	if _, code := perfRun(t, at, env, "analyze", "-o", "markdown"); code != 3 {
+		t.Errorf("-o markdown: exit %d", code)
+	}
+}
+
+// TestPerfMarkdown holds what servers say in the report's Markdown.
+func TestPerfMarkdown(t *testing.T) {
+	r := &perf.Report{Status: check.Critical, Notes: []string{"a *note*"}, Plans: []perf.Plan{{ID: "7", Text: "SELECT `x`", Lines: []string{"Seq Scan", "  ``` ends"}}, {ID: "8", Missing: "gone_away"}}}
+	f := perf.Finding{SQL: []string{"CREATE INDEX a;", "-- \x1b[2J"}}
+	f.Status, f.Summary, f.Detail, f.Action = check.Critical, "a|b <script>", []string{"evil\n# heading"}, "do_it"
+	r.Findings = []perf.Finding{f}
+	r.Queries = &perf.Queries{ByMean: []perf.Query{{Text: "SELECT a|b", Judged: perf.Figures{Mean: 1, Calls: 1}}}, Outsiders: []perf.Outsider{{Name: "exporter", Statements: 2, Total: 3}}}
+	got := perfMarkdown(r)
+	for _, says := range []string{
+		"### Queries by mean time, since the last reset\n\n| MEAN | EVER |", "\n| ---: | ---: |", "- **CRITICAL** a\\|b &lt;script>\n  - evil | # heading", "  - next: do\\_it\n\n  ```sql\n  CREATE INDEX a;\n  -- \\u001b[2J\n  ```\n",
+		"Note: a \\*note\\*", "SELECT a\\|b |\n", "\n7: SELECT \\`x\\`\n\n````text\nSeq Scan\n  ``` ends\n````\n", "No plan: gone\\_away", "2 statements of exporter (3.0s in all)",
+	} {
+		if !strings.Contains(strings.ReplaceAll(got, "evil \\| #", "evil | #"), says) {
+			t.Errorf("it does not say %q:\n%s", says, got)
+		}
 	}
 }
 

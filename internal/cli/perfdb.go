@@ -41,6 +41,43 @@ func (s *perfSession) JSON(ctx context.Context, query string, args ...any) ([]by
 	return doc, err
 }
 
+// Rows implements perf.Explainer.
+func (s *perfSession) Rows(ctx context.Context, statements ...string) ([]string, error) {
+	tx, err := s.conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	var rows []string
+	for _, sql := range statements {
+		// The extended protocol takes one statement only: a second one that a text
+		// brings along, a COMMIT say, is a syntax error.
+		r := s.conn.PgConn().ExecParams(ctx, sql, nil, nil, nil, nil).Read()
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		rows = rows[:0]
+		for _, row := range r.Rows {
+			rows = append(rows, string(row[0]))
+		}
+	}
+	return rows, nil
+}
+
+// explain adds plans to the report. The analysis' own session is long closed by
+// then: only the report says which statements matter.
+func (p *perfSources) explain(ctx context.Context, r *perf.Report) error {
+	if r.Queries == nil {
+		return nil // the report says why
+	}
+	conn, _, _, err := p.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	return perf.Explain(ctx, &perfSession{conn}, r, p.deps.app.io.Now)
+}
+
 // database reads the database; that it cannot be reached is one line.
 func (p *perfSources) database(ctx context.Context, snap *perf.Snapshot) []perf.Source {
 	d := p.deps

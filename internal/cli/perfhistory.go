@@ -62,7 +62,8 @@ func pointText(v *float64, text func(float64) string) string {
 }
 
 func (a *App) perfCompareCommand() *cobra.Command {
-	return &cobra.Command{
+	var markdown bool
+	cmd := &cobra.Command{
 		Use: "compare A B", Short: "analyze one kept snapshot against another", Args: exactly(2, "two snapshots of 'escrowctl perf history'"),
 		Long:    "Analyzes snapshot B as if A had been the one before: what changed in between.",
 		Example: "  escrowctl perf compare 20260104T030000Z 20260111T030000Z",
@@ -90,15 +91,11 @@ func (a *App) perfCompareCommand() *cobra.Command {
 			if !snaps[0].TakenAt.Before(snaps[1].TakenAt) {
 				return &misuse{"compare: the older snapshot comes first"}
 			}
-			limits := perf.DefaultLimits()
-			limits.IndexerService = d.cfg.Perf.Indexer
-			r := perf.Analyse(snaps[1], snaps[0], perf.Options{Limits: limits, Threshold: d.cfg.Threshold})
-			if a.asJSON() {
-				return a.io.JSON(r)
-			}
-			return a.showPerf(r)
+			return a.showPerf(perf.Analyse(snaps[1], snaps[0], d.perfOptions(0)), markdown)
 		},
 	}
+	cmd.Flags().BoolVar(&markdown, "markdown", false, "print it as Markdown")
+	return cmd
 }
 
 // exactly demands n arguments.

@@ -61,39 +61,34 @@ func (s *shiftText) problem(key string, e health.Entry) problem {
 // shiftMarkdown is the hand-over to paste.
 func shiftMarkdown(rep health.Report) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "**Shift check %s: %s** %s\n", rep.At.UTC().Format("2006-01-02 15:04 UTC"), strings.ToUpper(rep.Status.String()), markdown(shiftVerdict(rep)))
+	fmt.Fprintf(&b, "**Shift check %s: %s** %s\n", rep.At.UTC().Format("2006-01-02 15:04 UTC"), strings.ToUpper(rep.Status.String()), ui.EscapeMarkdown(shiftVerdict(rep)))
 	for _, p := range problems(rep) {
-		fmt.Fprintf(&b, "\n- **%s** %s", markdown(p.Key), p.Status)
+		fmt.Fprintf(&b, "\n- **%s** %s", ui.EscapeMarkdown(p.Key), p.Status)
 		if p.Change != "" {
 			fmt.Fprintf(&b, " (%s)", p.Change)
 		}
-		fmt.Fprintf(&b, ": %s\n", markdown(p.Summary))
-		fmt.Fprintf(&b, "  - since %s\n", markdown(p.Since))
+		fmt.Fprintf(&b, ": %s\n", ui.EscapeMarkdown(p.Summary))
+		fmt.Fprintf(&b, "  - since %s\n", ui.EscapeMarkdown(p.Since))
 		if p.Priority != "" {
 			fmt.Fprintf(&b, "  - %s, %s\n", p.Priority, p.Deadline)
 		}
 		if len(p.Runbooks) > 0 {
-			fmt.Fprintf(&b, "  - %s\n", markdown(strings.Join(p.Runbooks, "; ")))
+			fmt.Fprintf(&b, "  - %s\n", ui.EscapeMarkdown(strings.Join(p.Runbooks, "; ")))
 		}
 		if p.Known != "" {
-			fmt.Fprintf(&b, "  - acknowledged by %s\n", markdown(p.Known))
+			fmt.Fprintf(&b, "  - acknowledged by %s\n", ui.EscapeMarkdown(p.Known))
 		}
 		if p.Next != "" {
 			fmt.Fprintf(&b, "  - next: `%s`\n", strings.ReplaceAll(p.Next, "`", "'"))
 		}
 	}
 	for _, c := range rep.Cleared {
-		fmt.Fprintf(&b, "\n- cleared: **%s** (%s since %s)\n", markdown(ui.Clean(c.Key)), c.Status, clockText(c.FirstSeen, rep.At))
+		fmt.Fprintf(&b, "\n- cleared: **%s** (%s since %s)\n", ui.EscapeMarkdown(ui.Clean(c.Key)), c.Status, clockText(c.FirstSeen, rep.At))
 	}
 	if len(rep.Off) > 0 {
-		fmt.Fprintf(&b, "\nOff: %s\n", markdown(offText(rep.Off)))
+		fmt.Fprintf(&b, "\nOff: %s\n", ui.EscapeMarkdown(offText(rep.Off)))
 	}
 	return b.String()
-}
-
-// markdown escapes what would be markup.
-func markdown(text string) string {
-	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "_", `\_`, "`", "\\`", "<", "&lt;", "[", `\[`, "|", `\|`).Replace(text)
 }
 
 // shiftNagios is the report as a Nagios plugin says it: a line, and the figures

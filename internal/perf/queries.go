@@ -155,6 +155,8 @@ func (a *analysis) queryLists(st *Statements, all []Query, compared bool) {
 			return (q.Judged.Mean - *q.Before) * float64(q.Judged.Calls)
 		}),
 	}
+	a.out.Queries.top = slices.Concat(a.out.Queries.Regressed,
+		by(func(q Query) float64 { return q.basis.Mean }), by(func(q Query) float64 { return q.basis.Total }))
 }
 
 func (q Query) regressed(l Limits) bool {

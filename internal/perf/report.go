@@ -35,6 +35,7 @@ type Report struct {
 	Containers []ContainerReport `json:"containers,omitempty"`
 	Redis      *RedisReport      `json:"redis,omitempty"`
 	Disks      []Disk            `json:"disks,omitempty"`
+	Plans      []Plan            `json:"plans,omitempty"` // of the top statements, where asked for
 
 	TookSeconds float64 `json:"took_seconds"`
 	Cost        *Cost   `json:"database_cost,omitempty"`
@@ -77,6 +78,14 @@ type DatabaseReport struct {
 	Deadlocks        *int64   `json:"deadlocks,omitempty"`
 	XIDShare         float64  `json:"xid_used_ratio"`
 	UptimeSeconds    float64  `json:"uptime_seconds"`
+
+	versionNum int // 150008
+}
+
+// ShortVersion is the server's version without the packager's own.
+func (r *DatabaseReport) ShortVersion() string {
+	version, _, _ := strings.Cut(r.Version, " (")
+	return version
 }
 
 // Figures are those of a statement over some time.
@@ -127,6 +136,10 @@ type Queries struct {
 	ByIO      []Query `json:"by_io"`
 	// Outsiders are the roles whose statements are left out.
 	Outsiders []Outsider `json:"left_out_roles,omitempty"`
+
+	// top are those that got slower, that are slowest, and that take most time, by
+	// what findings go by; some more than once.
+	top []Query
 }
 
 // TableReport is a table in the report.

@@ -27,6 +27,26 @@ func (s *session) JSON(ctx context.Context, query string, args ...any) ([]byte, 
 	return doc, err
 }
 
+func (s *session) Rows(ctx context.Context, statements ...string) ([]string, error) {
+	tx, err := s.conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Rollback(ctx)
+	var rows []string
+	for _, sql := range statements {
+		r := s.conn.PgConn().ExecParams(ctx, sql, nil, nil, nil, nil).Read()
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		rows = rows[:0]
+		for _, row := range r.Rows {
+			rows = append(rows, string(row[0]))
+		}
+	}
+	return rows, nil
+}
+
 func connect(t *testing.T, url string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)

@@ -20,7 +20,7 @@ func TestStatements(t *testing.T) {
 		run  func(*testing.T, *testenv.PG)
 	}{
 		{"regression", regression}, {"without the extension", withoutExtension}, {"old versions", oldVersions}, {"without rights", withoutRights},
-		{"roles", roles}, {"resets", resets}, {"a crash", crash},
+		{"roles", roles}, {"explain", explain}, {"resets", resets}, {"a crash", crash},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, pg) })
 	}
