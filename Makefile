@@ -3,6 +3,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
+# Two at once: while the base image waits for packages, Go compiles.
+MAKEFLAGS += --jobs=2
 
 BIN          := bin/escrowctl
 VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -74,8 +76,12 @@ deps: ## install the Debian packages that are missing
 tools: ## build the tools that tests and sandbox use into the cache
 	scripts/tools.sh versitygw pebble
 
+.PHONY: base
+base: deps
+	scripts/images.sh base
+
 .PHONY: images
-images: deps tools ## build the container images of tests and sandbox
+images: base tools ## build the container images of tests and sandbox
 	scripts/images.sh
 
 .PHONY: clean

@@ -2,7 +2,7 @@
 # Builds the container images of tests and sandbox from Debian packages, since
 # no registry is needed for that and none may be reachable:
 #
-#   images.sh [postgres] [redis] [s3] [nginx] [certbot] [pebble] [platform]
+#   images.sh [base] [postgres] [redis] [s3] [nginx] [certbot] [pebble] [platform]
 #             [monitoring]            (all by default)
 #
 # Each image carries a label with the hash of its recipe and is rebuilt only
@@ -15,6 +15,13 @@ readonly RECIPE_LABEL=escrowctl.recipe
 readonly SUITE=bookworm
 # One base for all: its layer is stored once, whatever the number of images.
 readonly BASE_PACKAGES=postgresql-15,redis-server,nginx-light,certbot,prometheus,prometheus-alertmanager,busybox
+# The directories of all images are made here: see build.
+readonly BASE_SETUP='set -e
+	rm -rf /var/lib/postgresql/15 /etc/postgresql/15
+	install -d -o postgres -g postgres -m 2775 /var/run/postgresql
+	install -d -o postgres -g postgres -m 0700 /var/lib/postgresql/data
+	install -d /docker-entrypoint-initdb.d /var/www/certbot /etc/letsencrypt /etc/pebble
+	install -d -m 1777 /data'
 readonly RECIPES=deploy/sandbox/images
 
 # hash_of is a short hash of the arguments and of the files named by them.
@@ -30,7 +37,7 @@ has_recipe() {
 	[ "$(docker image inspect -f "{{index .Config.Labels \"$RECIPE_LABEL\"}}" "$1" 2>/dev/null)" = "$2" ]
 }
 
-base_key=$(hash_of "$SUITE" "$BASE_PACKAGES" 1)
+base_key=$(hash_of "$SUITE" "$BASE_PACKAGES" "$BASE_SETUP" 1)
 base_image=escrowctl-sandbox/base:$base_key
 
 # build_base imports a minimal Debian with the servers of the platform.
@@ -43,25 +50,37 @@ build_base() {
 	id=$(as_root mmdebstrap --quiet --variant=minbase --include="$BASE_PACKAGES" \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' \
-		--customize-hook='rm -rf "$1"/var/lib/postgresql/15 "$1"/etc/postgresql/15' \
+		--customize-hook="chroot \"\$1\" sh -c '$BASE_SETUP'" \
 		--format=tar "$SUITE" - | docker import -)
 	docker tag "$id" "$base_image"
 }
 
-# build name image recipe file...: a classic build of the files, on the base.
+# build name image recipe file...: the files, copied into the base, and the
+# recipe's settings, in one commit. `docker build` would do the same with a
+# commit a line, for each of which some storage drivers read the whole image.
 build() {
-	local name=$1 image=$2 key
+	local name=$1 image=$2 recipe=$3 key signal word rest file changes
 	shift 2
 	key=$(hash_of "$base_key" "$@")
 	has_recipe "$image" "$key" && return
 	build_base
 	say "building $image"
-	context=$(mktemp -d)
-	cp "$@" "$context"
-	DOCKER_BUILDKIT=0 docker build --quiet --build-arg "BASE=$base_image" \
-		--label "$RECIPE_LABEL=$key" --tag "$image" "$context" >/dev/null
-	rm -rf "$context"
-	context=
+	# The one setting that a commit cannot change.
+	signal=$(awk '$1 == "STOPSIGNAL" { print $2 }' "$recipe")
+	container=$(docker create ${signal:+--stop-signal "$signal"} "$base_image" true)
+	changes=(--change "LABEL $RECIPE_LABEL=$key")
+	shift
+	while read -r word rest; do
+		case $word in
+		'' | '#'* | ARG | FROM | STOPSIGNAL) ;;
+		COPY) for file in "$@"; do docker cp --quiet "$file" "$container:${rest##* }"; done ;;
+		CMD | ENTRYPOINT | ENV | EXPOSE | USER | VOLUME) changes+=(--change "$word $rest") ;;
+		*) die "$recipe: $word is not understood here" ;;
+		esac
+	done <"$recipe"
+	docker commit "${changes[@]}" "$container" "$image" >/dev/null
+	docker rm "$container" >/dev/null
+	container=
 }
 
 # build_platform builds the program of the platform's stand-ins, static, and
@@ -69,24 +88,25 @@ build() {
 build_platform() {
 	program=$(mktemp -d)
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -o "$program/serve" ./internal/testenv/platform/serve
-	build platform "$PLATFORM_IMAGE" "$RECIPES"/platform/* "$program/serve"
+	build platform "$PLATFORM_IMAGE" "$RECIPES"/platform/Dockerfile "$program/serve"
 }
 
-context= program=
-trap 'rm -rf ${context:+"$context"} ${program:+"$program"}' EXIT
+container= program=
+trap '[ -z "$container" ] || docker rm -f "$container" >/dev/null; rm -rf ${program:+"$program"}' EXIT
 need_docker
 only_one
 [ $# -gt 0 ] || set -- postgres redis s3 nginx certbot pebble platform monitoring
 for name in "$@"; do
 	case $name in
-	postgres) build postgres "$POSTGRES_IMAGE" "$RECIPES"/postgres/* ;;
-	redis) build redis "$REDIS_IMAGE" "$RECIPES"/redis/* ;;
-	s3) build s3 "$S3_IMAGE" "$RECIPES"/s3/* "$(tool_path versitygw)" ;;
-	nginx) build nginx "$NGINX_IMAGE" "$RECIPES"/nginx/* ;;
-	certbot) build certbot "$CERTBOT_IMAGE" "$RECIPES"/certbot/* ;;
-	pebble) build pebble "$PEBBLE_IMAGE" "$RECIPES"/pebble/* "$(tool_path pebble)" ;;
+	base) build_base ;;
+	postgres) build postgres "$POSTGRES_IMAGE" "$RECIPES"/postgres/{Dockerfile,docker-entrypoint.sh} ;;
+	redis) build redis "$REDIS_IMAGE" "$RECIPES"/redis/Dockerfile ;;
+	s3) build s3 "$S3_IMAGE" "$RECIPES"/s3/{Dockerfile,entrypoint.sh} "$(tool_path versitygw)" ;;
+	nginx) build nginx "$NGINX_IMAGE" "$RECIPES"/nginx/Dockerfile ;;
+	certbot) build certbot "$CERTBOT_IMAGE" "$RECIPES"/certbot/Dockerfile ;;
+	pebble) build pebble "$PEBBLE_IMAGE" "$RECIPES"/pebble/Dockerfile "$(tool_path pebble)" ;;
 	platform) build_platform ;;
-	monitoring) build monitoring "$MONITORING_IMAGE" "$RECIPES"/monitoring/* ;;
-	*) die "no image $name: postgres, redis, s3, nginx, certbot, pebble, platform or monitoring" ;;
+	monitoring) build monitoring "$MONITORING_IMAGE" "$RECIPES"/monitoring/Dockerfile ;;
+	*) die "no image $name: base, postgres, redis, s3, nginx, certbot, pebble, platform or monitoring" ;;
 	esac
 done
