@@ -288,19 +288,6 @@ func Changes() []Change {
 	}
 }
 
-// ReviewItems returns what a post-incident review documents (section 6.2).
-func ReviewItems() []string {
-	return []string{
-		"Timeline of events (UTC timestamps)",
-		"Root cause analysis",
-		"Impact assessment (duration, affected users, financial impact if any)",
-		"Immediate remediation steps taken",
-		"Long-term corrective actions with owners and due dates",
-		"Detection gap: could monitoring have caught this earlier?",
-		"Runbook improvements required",
-	}
-}
-
 // ProcedureFor returns the numbered runbook of a compose service of the platform
 // (section 5.2: ServiceDown has RB-001 to RB-005); ok is false for a service
 // that has none of its own.

@@ -195,6 +195,12 @@ func TestOtherFigures(t *testing.T) {
 	if len(Changes()) != 5 || len(ReviewItems()) != 7 {
 		t.Error("a row of section 6 is missing")
 	}
+	ended := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for p, want := range map[Priority]time.Time{P1: ended.Add(48 * time.Hour), P2: ended.Add(48 * time.Hour), P3: {}, P4: {}} {
+		if due := ReviewDue(p, ended); !due.Equal(want) || NeedsReview(p) == want.IsZero() {
+			t.Errorf("the review of a %s is due %s, want %s", p, due, want)
+		}
+	}
 }
 
 func TestPriorityDeadline(t *testing.T) {
