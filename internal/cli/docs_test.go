@@ -169,7 +169,7 @@ func sections(text string) map[string]string {
 // TestDocumentedFlags compares each page of a command with the commands below
 // it: a section each, with every flag of its own and none that does not exist.
 func TestDocumentedFlags(t *testing.T) {
-	for page, name := range map[string]string{"docs/backup.md": "backup", "docs/certs.md": "certs", "docs/perf.md": "perf", "docs/dr-test.md": "dr-test", "docs/migrate.md": "migrate", "docs/doctor.md": "doctor"} {
+	for page, name := range map[string]string{"docs/backup.md": "backup", "docs/certs.md": "certs", "docs/perf.md": "perf", "docs/dr-test.md": "dr-test", "docs/migrate.md": "migrate", "docs/doctor.md": "doctor", "docs/incident.md": "incident"} {
 		cmd, _, err := commandTree().Find([]string{name})
 		if err != nil {
 			t.Fatal(err)

@@ -28,6 +28,7 @@ func reportingJobs() []reportingJob {
 		{shiftJob, "shift-check"},
 		{rotateJob, "rotate-keys start, rotate-keys activate, rotate-keys retire, rotate-keys rollback"},
 		{secretsJob, "rotate-keys due"},
+		{incidentJob, "incident new, incident close, incident list, shift-check"},
 	}
 }
 
@@ -79,5 +80,12 @@ func metrics() []report.Metric {
 
 		{Job: secretsJob, Name: "due_timestamp_seconds", Labels: []string{"secret"}, Help: "When the secret is due for rotation, Unix time; not there if no rotation is known."},
 		{Job: secretsJob, Name: "rotation_known", Labels: []string{"secret"}, Help: "1 if the last rotation of the secret is known, 0 if not; of those that have a frequency."},
+
+		{Job: incidentJob, Name: "review_due_timestamp_seconds", Labels: []string{"id", "priority"}, Help: "When an open post-incident review is due, Unix time; not there where the runbook wants none."},
+		{Job: incidentJob, Name: "reviews_open", Help: "Reviews that are not closed."},
+		{Job: incidentJob, Name: "reviews_overdue", Help: "Of these, those past their time."},
+		{Job: incidentJob, Name: "reviews_unreadable", Help: "Reviews with something left to do whose document cannot be read."},
+		{Job: incidentJob, Name: "actions_open", Help: "Corrective actions of all reviews that are not done."},
+		{Job: incidentJob, Name: "actions_overdue", Help: "Of these, those past their day."},
 	}
 }

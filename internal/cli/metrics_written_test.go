@@ -138,7 +138,7 @@ func TestMetricsAreWritten(t *testing.T) {
 		{args: "backup"}, {args: "backup verify latest"}, {args: "backup restore latest --to restored"}, {args: "backup prune"}, {args: "backup upload"},
 		{args: "dr-test --engine local"}, {args: "certs check", fails: true}, {args: "certs renew", fails: true}, {args: "certs renew --dry-run", fails: true},
 		{args: "perf analyze"}, {args: "perf maintain"}, {args: "rotate-keys start API_KEYS", fails: true},
-		{args: "rotate-keys record API_KEYS --on 2026-01-01"}, {args: "rotate-keys due", fails: true}, {args: "shift-check", fails: true},
+		{args: "rotate-keys record API_KEYS --on 2026-01-01"}, {args: "rotate-keys due", fails: true}, {args: "incident new --priority P1 --start 1h"}, {args: "shift-check", fails: true},
 	} {
 		inv.out.Reset()
 		inv.errs.Reset()

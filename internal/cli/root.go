@@ -81,7 +81,7 @@ func (a *App) Root() *cobra.Command {
 	a.addGlobalFlags(root)
 	root.AddGroup(&cobra.Group{ID: "ops", Title: "Operations:"}, &cobra.Group{ID: "setup", Title: "Set-up:"})
 	root.AddCommand(
-		a.backupCommand(), a.drTestCommand(), a.certsCommand(), a.perfCommand(), a.rotateKeysCommand(), a.changesCommand(),
+		a.backupCommand(), a.drTestCommand(), a.certsCommand(), a.perfCommand(), a.rotateKeysCommand(), a.changesCommand(), a.incidentCommand(),
 		a.shiftCheckCommand(),
 		a.configCommand(), a.doctorCommand(), a.cronCommand(), a.migrateCommand(), a.runbookCommand(), a.versionCommand(), a.completionCommand(),
 	)

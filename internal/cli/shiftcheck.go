@@ -303,6 +303,8 @@ func (d *deps) sendShift(ctx context.Context, rep health.Report, f shiftFlags) e
 	to := d.reporter
 	if !f.whole() {
 		to = d.webhookOnly()
+	} else if all, err := d.standings(); err == nil { // an error is told by the check
+		d.sendReviews(ctx, all)
 	}
 	failed := false
 	for _, p := range to.Send(ctx, out) {

@@ -31,6 +31,7 @@ func shiftProbes() []shiftProbe {
 		{id: health.DiskID, build: (*deps).diskProbe},
 		{id: health.CertsID, build: (*deps).certsProbe, off: func(d *deps) string { return offKey(d.cfg.Certs.Domain, "certs.domain") }},
 		{id: health.SecretsID, build: (*deps).secretsProbe},
+		{id: health.ReviewsID, build: (*deps).reviewsProbe},
 		{id: health.ClockID, build: (*deps).clockProbe},
 		{id: health.GrafanaID, build: (*deps).grafanaProbe, off: func(d *deps) string { return offKey(d.cfg.Grafana.URL, "grafana.url") }},
 	}

@@ -61,6 +61,7 @@ type Config struct {
 	Horizon  Horizon  `yaml:"horizon"`
 	Keys     Keys     `yaml:"keys"`
 	Journal  Journal  `yaml:"journal"`
+	Incident Incident `yaml:"incident"`
 	Indexer  Indexer  `yaml:"indexer"`
 	API      API      `yaml:"api"`
 
@@ -230,6 +231,11 @@ type Keys struct {
 // Journal is the change management log.
 type Journal struct {
 	Mirror bool `yaml:"mirror"` // each entry also goes to the bucket
+}
+
+// Incident says where the post-incident reviews are.
+type Incident struct {
+	Dir string `yaml:"dir"` // empty: reviews in the state directory
 }
 
 // AgeRecipients returns the parsed recipients; none without encryption.

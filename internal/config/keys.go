@@ -136,7 +136,7 @@ func perfKeys() []*key {
 	}
 }
 
-// rotationKeys are those of the key rotation and its journal.
+// rotationKeys are those of the key rotation, its journal and the reviews.
 func rotationKeys() []*key {
 	return []*key{
 		{name: "keys.service", def: "api", access: text(func(c *Config) *string { return &c.Keys.Service }, serviceName)},
@@ -144,6 +144,7 @@ func rotationKeys() []*key {
 		{name: "keys.admin_path", def: "/api/admin/", access: text(func(c *Config) *string { return &c.Keys.AdminPath }, urlPath)},
 		{name: "keys.header", def: "X-API-Key: {key}", access: text(func(c *Config) *string { return &c.Keys.Header }, keyHeader)},
 		{name: "keys.timeout", def: "2m", access: duration(func(c *Config) *time.Duration { return &c.Keys.Timeout }, time.Second, time.Hour)},
+		{name: "incident.dir", emptyOK: true, access: path(func(c *Config) *string { return &c.Incident.Dir })},
 		{name: "journal.mirror", def: "false", access: boolean(func(c *Config) *bool { return &c.Journal.Mirror })},
 	}
 }

@@ -261,6 +261,7 @@ func sample(t testing.TB) map[string][2]string {
 		"shift_check.full_within":         same("12h"),
 		"shift_check.start_within":        same("5m"),
 		"shift_check.deliver_within":      {"90s", "1m30s"},
+		"incident.dir":                    same("/srv/reviews"),
 	}
 	// Between the runbook's two limits, so that either may be set alone.
 	for _, th := range configurable() {

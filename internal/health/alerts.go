@@ -59,6 +59,7 @@ type amAlert struct {
 	Labels      map[string]string `json:"labels"`
 	Annotations map[string]string `json:"annotations"`
 	StartsAt    time.Time         `json:"startsAt"`
+	EndsAt      time.Time         `json:"endsAt"`
 	Fingerprint string            `json:"fingerprint"`
 	Status      struct {
 		State       string   `json:"state"`
@@ -71,10 +72,12 @@ func (a amAlert) name() string { return a.Labels["alertname"] }
 
 // amSilence is a silence as Alertmanager's API v2 has it.
 type amSilence struct {
-	ID        string    `json:"id"`
-	EndsAt    time.Time `json:"endsAt"`
-	CreatedBy string    `json:"createdBy"`
-	Comment   string    `json:"comment"`
+	ID        string      `json:"id"`
+	StartsAt  time.Time   `json:"startsAt"`
+	EndsAt    time.Time   `json:"endsAt"`
+	CreatedBy string      `json:"createdBy"`
+	Comment   string      `json:"comment"`
+	Matchers  []amMatcher `json:"matchers"`
 	Status    struct {
 		State string `json:"state"`
 	} `json:"status"`
