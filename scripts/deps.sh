@@ -13,6 +13,9 @@ command -v nginx >/dev/null || packages+=(nginx-light)
 command -v certbot >/dev/null || packages+=(certbot)
 command -v prometheus >/dev/null || packages+=(prometheus)
 command -v prometheus-alertmanager >/dev/null || packages+=(prometheus-alertmanager)
+for exporter in node redis postgres blackbox; do
+	command -v "prometheus-$exporter-exporter" >/dev/null || packages+=("prometheus-$exporter-exporter")
+done
 command -v crontab >/dev/null || packages+=(cron)
 command -v openssl >/dev/null || packages+=(openssl)
 command -v mmdebstrap >/dev/null || packages+=(mmdebstrap)

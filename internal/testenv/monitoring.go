@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// monitor is a running Alertmanager or Prometheus.
+// monitor is a running Alertmanager, Prometheus or exporter.
 type monitor struct {
 	URL string
 
@@ -33,16 +33,18 @@ func (m *monitor) Stop(t testing.TB) {
 	m.process = nil
 }
 
-// start runs a tool with the arguments that args gives for a port, until path
-// answers 200.
-func (m *monitor) start(t testing.TB, name, dir, path string, args func(port int) []string) {
+// start runs a tool with further environment and the arguments that args gives
+// for a port, until path answers 200.
+func (m *monitor) start(t testing.TB, name, dir, path string, env []string, args func(port int) []string) {
 	t.Helper()
 	tool, err := exec.LookPath(name)
 	Need(t, err == nil, name+" in PATH", "make deps, or apt-get install "+name)
 	m.watchdog = newWatchdog(t, dir)
 	t.Cleanup(func() { m.Stop(t) })
 	onFreePort(t, func(port int) error {
-		p, err := launch(exec.Command(tool, args(port)...), dir, name, nil)
+		cmd := exec.Command(tool, args(port)...)
+		cmd.Env = append(os.Environ(), env...)
+		p, err := launch(cmd, dir, name, nil)
 		if err != nil {
 			return err
 		}
@@ -86,10 +88,16 @@ type AlertmanagerServer struct{ monitor }
 // configuration, such as inhibit_rules.
 func Alertmanager(t testing.TB, config string) *AlertmanagerServer {
 	t.Helper()
+	return AlertmanagerWith(t, "route:\n  receiver: nobody\n  group_wait: 0s\nreceivers:\n- name: nobody\n"+config)
+}
+
+// AlertmanagerWith starts one with a whole configuration.
+func AlertmanagerWith(t testing.TB, config string) *AlertmanagerServer {
+	t.Helper()
 	a := new(AlertmanagerServer)
 	dir := tempDir(t, "alertmanager", nil)
-	file := writeIn(t, dir, "alertmanager.yml", "route:\n  receiver: nobody\n  group_wait: 0s\nreceivers:\n- name: nobody\n"+config)
-	a.start(t, "prometheus-alertmanager", dir, "/-/ready", func(port int) []string {
+	file := writeIn(t, dir, "alertmanager.yml", config)
+	a.start(t, "prometheus-alertmanager", dir, "/-/ready", nil, func(port int) []string {
 		return []string{
 			"--config.file=" + file, "--storage.path=" + dir, fmt.Sprintf("--web.listen-address=127.0.0.1:%d", port),
 			"--cluster.listen-address=", "--log.level=warn",
@@ -156,16 +164,36 @@ type PrometheusServer struct{ monitor }
 // nothing.
 func Prometheus(t testing.TB, alertmanager, rules string) *PrometheusServer {
 	t.Helper()
+	file := writeIn(t, t.TempDir(), "rules.yml", "groups:\n- name: test\n  rules:\n"+rules)
+	return PrometheusWith(t, "global: {evaluation_interval: 1s}\nrule_files: ["+file+"]\n"+
+		"alerting: {alertmanagers: [{static_configs: [{targets: ['"+alertmanager+"']}]}]}\n")
+}
+
+// PrometheusWith starts one with a whole configuration, whose paths are absolute.
+func PrometheusWith(t testing.TB, config string) *PrometheusServer {
+	t.Helper()
 	p := new(PrometheusServer)
 	dir := tempDir(t, "prometheus", nil)
-	writeIn(t, dir, "rules.yml", "groups:\n- name: test\n  rules:\n"+rules)
-	file := writeIn(t, dir, "prometheus.yml", "global: {evaluation_interval: 1s}\nrule_files: [rules.yml]\n"+
-		"alerting: {alertmanagers: [{static_configs: [{targets: ['"+alertmanager+"']}]}]}\n")
-	p.start(t, "prometheus", dir, "/-/ready", func(port int) []string {
+	file := writeIn(t, dir, "prometheus.yml", config)
+	p.start(t, "prometheus", dir, "/-/ready", nil, func(port int) []string {
 		return []string{
 			"--config.file=" + file, "--storage.tsdb.path=" + filepath.Join(dir, "data"),
 			fmt.Sprintf("--web.listen-address=127.0.0.1:%d", port), "--log.level=warn", "--rules.alert.resend-delay=1s",
 		}
 	})
 	return p
+}
+
+// ExporterServer is an exporter of a test's own.
+type ExporterServer struct{ monitor }
+
+// Exporter starts one of Debian's prometheus-<name>-exporter, with further
+// environment and arguments.
+func Exporter(t testing.TB, name string, env []string, args ...string) *ExporterServer {
+	t.Helper()
+	e := new(ExporterServer)
+	e.start(t, "prometheus-"+name+"-exporter", tempDir(t, name+"-exporter", nil), "/metrics", env, func(port int) []string {
+		return append(args, fmt.Sprintf("--web.listen-address=127.0.0.1:%d", port))
+	})
+	return e
 }
