@@ -45,11 +45,20 @@ counts() {
 	SQL
 }
 
+# note_rotations notes that the sandbox's secrets were made when its .env was.
+note_rotations() {
+	local name
+	for name in POSTGRES_PASSWORD REDIS_PASSWORD API_KEYS ADMIN_KEYS GRAFANA_ADMIN_PASSWORD; do
+		bin/escrowctl rotate-keys record "$name" --on "$(date -u -r "$SANDBOX_ENV" +%F)" >/dev/null
+	done
+}
+
 start_sandbox() {
 	make_env
 	set -a
 	. "$SANDBOX_ENV"
 	set +a
+	note_rotations
 	sandbox_compose up -d
 	wait_healthy postgres redis s3 indexer api horizon grafana nginx prometheus alertmanager
 	wait_watchdog

@@ -115,7 +115,7 @@ func (d *deps) scheduledRuns(j schedule.Job, limit int) ([]schedule.Run, error) 
 	runs := make([]schedule.Run, 0, len(records))
 	for _, r := range records {
 		runs = append(runs, schedule.Run{
-			Start: r.StartedAt, End: r.EndedAt, Running: r.Outcome == state.Running, Good: r.Succeeded(), Outcome: string(r.Outcome),
+			Start: r.StartedAt, End: r.EndedAt, Running: r.Outcome == state.Running, Outcome: string(r.Outcome),
 		})
 	}
 	return runs, nil

@@ -29,6 +29,13 @@ type shiftFlags struct {
 	every          time.Duration
 }
 
+// byPerson says whether a check is one of a person's shift, and not one of a
+// machine's: it is whole, and either read on a terminal or handed over.
+func (a *App) byPerson(f shiftFlags) bool {
+	read := a.io.OutTTY && !a.asJSON() && a.flags.output != "nagios"
+	return f.whole() && (read || f.markdown || f.post)
+}
+
 // whole says whether all checks are made.
 func (f shiftFlags) whole() bool { return len(f.only)+len(f.skip) == 0 }
 
@@ -76,7 +83,7 @@ func (a *App) shiftCheck(ctx context.Context, f shiftFlags) error {
 	if f.watch {
 		return a.watchShift(ctx, d, f, made, off)
 	}
-	rep, err := d.makeChecks(ctx, made, off)
+	rep, err := d.makeChecks(ctx, f, made, off)
 	if err != nil {
 		return err
 	}
@@ -105,10 +112,10 @@ func (d *deps) keepState() {
 }
 
 // makeChecks runs the probes and puts their results among the earlier ones.
-func (d *deps) makeChecks(ctx context.Context, made []shiftProbe, off []health.Off) (health.Report, error) {
+func (d *deps) makeChecks(ctx context.Context, f shiftFlags, made []shiftProbe, off []health.Off) (health.Report, error) {
 	memory := new(health.Handover)
 	if _, err := d.state.Load(shiftDoc, memory); err != nil {
-		d.app.io.Warn("what is new since the last check cannot be told: %v", err)
+		d.app.io.Warn("what is new since the last shift cannot be told: %v", err)
 		memory = new(health.Handover)
 	}
 	var run *state.Active
@@ -133,7 +140,14 @@ func (d *deps) makeChecks(ctx context.Context, made []shiftProbe, off []health.O
 	for i := range results {
 		d.scrubResult(&results[i])
 	}
+	person := d.app.byPerson(f)
+	if person {
+		memory.Relieve(d.app.person(), d.app.io.Now(), d.cfg.ShiftCheck.Shift)
+	}
 	rep := health.Evaluate(results, off, memory, d.app.io.Now())
+	if person {
+		memory.Sign()
+	}
 	rep.Duration = d.app.io.Now().Sub(begun)
 	d.keepCheck(run, rep, memory)
 	return rep, nil
@@ -258,6 +272,7 @@ type shiftJSON struct {
 	ExitCode      int              `json:"exit_code"`
 	Verdict       string           `json:"verdict"`
 	LastAt        time.Time        `json:"last_check_at,omitzero"`
+	LastBy        string           `json:"last_check_by,omitempty"`
 	Checks        []health.Entry   `json:"checks"`
 	Cleared       []health.Cleared `json:"cleared"`
 	Off           []health.Off     `json:"off"`
@@ -329,7 +344,7 @@ func (a *App) watchShift(ctx context.Context, d *deps, f shiftFlags, made []shif
 		return &misuse{"--watch needs a terminal and text, and --every at least 1s"}
 	}
 	for {
-		rep, err := d.makeChecks(ctx, made, off)
+		rep, err := d.makeChecks(ctx, f, made, off)
 		if err != nil {
 			return err
 		}
@@ -348,7 +363,7 @@ func (a *App) watchShift(ctx context.Context, d *deps, f shiftFlags, made []shif
 func shiftDocument(rep health.Report) shiftJSON {
 	return shiftJSON{
 		SchemaVersion: 1, At: rep.At.UTC(), Duration: rep.Duration.Seconds(), Status: rep.Status, ExitCode: rep.Status.ExitCode(),
-		Verdict: shiftVerdict(rep), LastAt: rep.LastAt, Checks: rep.Entries,
+		Verdict: shiftVerdict(rep), LastAt: rep.LastAt, LastBy: rep.LastBy, Checks: rep.Entries,
 		Cleared: append([]health.Cleared{}, rep.Cleared...), Off: append([]health.Off{}, rep.Off...),
 	}
 }

@@ -85,6 +85,9 @@ func shiftMarkdown(rep health.Report) string {
 	for _, c := range rep.Cleared {
 		fmt.Fprintf(&b, "\n- cleared: **%s** (%s since %s)\n", ui.EscapeMarkdown(ui.Clean(c.Key)), c.Status, clockText(c.FirstSeen, rep.At))
 	}
+	if since := sinceText(rep); since != "" {
+		fmt.Fprintf(&b, "\nCompared %s\n", markdown(since))
+	}
 	if len(rep.Off) > 0 {
 		fmt.Fprintf(&b, "\nOff: %s\n", ui.EscapeMarkdown(offText(rep.Off)))
 	}
@@ -154,7 +157,7 @@ func shiftHTML(rep health.Report) (string, error) {
 	var b strings.Builder
 	err = page.Execute(&b, map[string]any{
 		"Host": host, "At": rep.At.UTC().Format("2006-01-02 15:04:05 UTC"), "Status": strings.ToUpper(rep.Status.String()), "Class": rep.Status.String(),
-		"Verdict": shiftVerdict(rep), "Rows": rows, "Problems": problems(rep), "Cleared": rep.Cleared, "Off": offText(rep.Off),
+		"Verdict": shiftVerdict(rep), "Rows": rows, "Problems": problems(rep), "Since": sinceText(rep), "Cleared": rep.Cleared, "Off": offText(rep.Off),
 	})
 	return b.String(), err
 }

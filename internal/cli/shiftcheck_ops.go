@@ -22,6 +22,7 @@ import (
 	"github.com/stellarescrow/escrowctl/internal/health"
 	"github.com/stellarescrow/escrowctl/internal/hostdisk"
 	"github.com/stellarescrow/escrowctl/internal/httpx"
+	"github.com/stellarescrow/escrowctl/internal/keys"
 	"github.com/stellarescrow/escrowctl/internal/runbook"
 	"github.com/stellarescrow/escrowctl/internal/schedule"
 	"github.com/stellarescrow/escrowctl/internal/state"
@@ -201,21 +202,18 @@ func (d *deps) scheduleProbe() check.Probe {
 	})
 }
 
-// rotatedDoc holds the last rotation of each secret by its name.
-const rotatedDoc = "rotated"
-
 func (d *deps) secretsProbe() check.Probe {
 	return health.Secrets(health.SecretsOptions{
-		Rotated: func() (map[string]time.Time, error) {
-			var doc map[string]struct {
-				At time.Time `json:"at"`
+		Due: func() ([]health.Rotation, error) {
+			last, err := keys.Last(d.state)
+			if err != nil {
+				return nil, err
 			}
-			_, err := d.state.Load(rotatedDoc, &doc)
-			out := map[string]time.Time{}
-			for name, r := range doc {
-				out[name] = r.At
+			var out []health.Rotation
+			for _, due := range keys.Due(d.app.io.Now(), last) {
+				out = append(out, health.Rotation(due))
 			}
-			return out, err
+			return out, nil
 		},
 		Rotate: func(name string) string { return firstCommand("rotate-keys start "+name, "runbook secrets") },
 		Record: func(name string) string { return firstCommand("rotate-keys record "+name, "runbook secrets") },

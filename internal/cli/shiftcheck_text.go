@@ -59,11 +59,29 @@ func (s *shiftText) text() string {
 		text := fmt.Sprintf("cleared   %s: was %s since %s: %s", c.Key, c.Status, clockText(c.FirstSeen, s.rep.At), c.Summary)
 		s.b.WriteString(s.io.Fold(text, labelWidth))
 	}
+	if since := sinceText(s.rep); since != "" {
+		s.b.WriteString("\n" + s.io.Fold("compared  "+since, labelWidth))
+	}
 	if len(s.rep.Off) > 0 {
 		s.b.WriteString("\n" + s.io.Fold("off       "+offText(s.rep.Off), labelWidth))
 	}
 	s.verdict()
 	return s.b.String()
+}
+
+// sinceText says with what the report is compared, if something has changed.
+func sinceText(rep health.Report) string {
+	changed := len(rep.Cleared) > 0
+	for _, e := range rep.Entries {
+		changed = changed || e.Change != ""
+	}
+	switch {
+	case !changed || rep.LastAt.IsZero():
+		return ""
+	case rep.LastBy == "":
+		return "with the check of " + clockText(rep.LastAt, rep.At)
+	}
+	return fmt.Sprintf("with the last shift, checked by %s at %s", ui.Clean(rep.LastBy), clockText(rep.LastAt, rep.At))
 }
 
 func (s *shiftText) verdict() {

@@ -47,10 +47,10 @@ func (x *api) run(ctx context.Context) check.Result {
 	ctx, cancel := withMargin(ctx)
 	defer cancel()
 	base := strings.TrimSuffix(x.URL, "/")
-	metrics := ask(ctx, x.Client, base+"/health/metrics")
+	metrics := x.Client.Begin(ctx, httpx.Request{URL: base + "/health/metrics", AnyStatus: true})
 	f := findings{limits: x.Limits}
 	if x.health(ctx, &f, base+"/health") {
-		x.traffic(ctx, &f, metrics())
+		x.traffic(ctx, &f, metrics)
 	}
 	return f.result(APIID)
 }
@@ -58,13 +58,13 @@ func (x *api) run(ctx context.Context) check.Result {
 // health judges /health and the time to its first byte. It is false if the api
 // does not answer.
 func (x *api) health(ctx context.Context, f *findings, address string) bool {
-	r, err := fetch(ctx, x.Client, address)
+	r, err := x.Client.Get(ctx, httpx.Request{URL: address, AnyStatus: true})
 	if err != nil {
 		f.add(serviceFault(err, apiLogs, rbAPI))
 		return false
 	}
 	defer x.ttfb(ctx, f, r, address)
-	status, err := parseStatus(r.body)
+	status, err := parseStatus(r.Body)
 	bad := badStatus(r, "the api", "api.url", apiLogs, rbAPI)
 	switch {
 	case bad != nil:
@@ -73,7 +73,7 @@ func (x *api) health(ctx context.Context, f *findings, address string) bool {
 		}
 		f.add(*bad)
 	case err != nil:
-		f.unknown(apiLogs, "%s: %v", r.url, err)
+		f.unknown(apiLogs, "%s: %v", r.URL, err)
 	case !slices.Contains([]string{"ok", "healthy", "up"}, strings.ToLower(status)):
 		f.add(finding{status: check.Warning, text: "the api says that it is " + clean(status), action: apiLogs, runbooks: []string{rbAPI}})
 	default:
@@ -84,15 +84,15 @@ func (x *api) health(ctx context.Context, f *findings, address string) bool {
 
 // ttfb judges the time to the first byte. One slow answer may be chance: only
 // then two more are asked for, and the middle one of the three counts.
-func (x *api) ttfb(ctx context.Context, f *findings, r reply, address string) {
-	took := []time.Duration{r.ttfb}
-	if limit := f.limits.of(runbook.TTFB); r.ttfb.Seconds() > limit.Warning {
+func (x *api) ttfb(ctx context.Context, f *findings, r httpx.Answer, address string) {
+	took := []time.Duration{r.FirstByte}
+	if limit := f.limits.of(runbook.TTFB); r.FirstByte.Seconds() > limit.Warning {
 		for range 2 {
-			again, err := fetch(ctx, x.Client, address)
+			again, err := x.Client.Get(ctx, httpx.Request{URL: address, AnyStatus: true})
 			if err != nil {
 				break // out of time: what was seen must do
 			}
-			took = append(took, again.ttfb)
+			took = append(took, again.FirstByte)
 		}
 		slices.Sort(took)
 	}
@@ -106,18 +106,18 @@ func (x *api) ttfb(ctx context.Context, f *findings, r reply, address string) {
 
 // traffic judges what /health/metrics says of the requests served: the api's
 // own, or where it has none those of MetricsURL.
-func (x *api) traffic(ctx context.Context, f *findings, own answer) {
-	a := own
-	if a.err == nil && slices.Contains([]int{http.StatusNotFound, http.StatusUnauthorized, http.StatusForbidden}, a.code) && x.MetricsURL != "" {
-		a.reply, a.err = fetch(ctx, x.Client, strings.TrimSuffix(x.MetricsURL, "/")+"/health/metrics")
+func (x *api) traffic(ctx context.Context, f *findings, own func() (httpx.Answer, error)) {
+	a, err := own()
+	if err == nil && slices.Contains([]int{http.StatusNotFound, http.StatusUnauthorized, http.StatusForbidden}, a.Status) && x.MetricsURL != "" {
+		a, err = x.Client.Get(ctx, httpx.Request{URL: strings.TrimSuffix(x.MetricsURL, "/") + "/health/metrics", AnyStatus: true})
 	}
-	t, err := traffic{}, a.err
+	var t traffic
 	switch {
-	case err == nil && a.code != http.StatusOK:
-		err = fmt.Errorf("%s answers %d", a.url, a.code)
+	case err == nil && a.Status != http.StatusOK:
+		err = fmt.Errorf("%s answers %d", a.URL, a.Status)
 	case err == nil:
-		if t, err = parseTraffic(a.body); err != nil {
-			err = fmt.Errorf("%s: %w", a.url, err)
+		if t, err = parseTraffic(a.Body); err != nil {
+			err = fmt.Errorf("%s: %w", a.URL, err)
 		}
 	}
 	if err != nil {

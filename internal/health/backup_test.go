@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/check"
+	"github.com/stellarescrow/escrowctl/internal/runbook"
 )
 
 // at is a time before now, which is 2026-11-24 16:00.
@@ -240,9 +241,22 @@ func TestSecrets(t *testing.T) {
 			m := fresh()
 			tt.change(m)
 			tt.want.check(t, look(t, Secrets(SecretsOptions{
-				Rotated: func() (map[string]time.Time, error) { return m, tt.err }, Now: now,
+				Due: func() ([]Rotation, error) { return rotations(m), tt.err }, Now: now,
 				Rotate: func(s string) string { return "rotate " + s }, Record: func(s string) string { return "record " + s },
 			})))
 		})
 	}
+}
+
+// rotations are the runbook's secrets, last rotated at these times.
+func rotations(last map[string]time.Time) []Rotation {
+	var out []Rotation
+	for _, s := range runbook.Secrets() {
+		r := Rotation{Secret: s.Name, Frequency: s.Frequency, Every: s.Every, Last: last[s.Name]}
+		if r.Every > 0 && !r.Last.IsZero() {
+			r.Due, r.Left = r.Last.Add(r.Every), r.Last.Add(r.Every).Sub(now())
+		}
+		out = append(out, r)
+	}
+	return out
 }

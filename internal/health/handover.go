@@ -11,9 +11,71 @@ import (
 // Handover is what a shift check hands to the next: what was broken, and what
 // was acknowledged. It is written as JSON.
 type Handover struct {
-	At    time.Time `json:"at,omitzero"` // of the last check
+	At    time.Time `json:"at,omitzero"` // of the last check, whoever made it
 	Items []Item    `json:"items"`       // what was not ok
 	Acks  []Ack     `json:"acks"`
+
+	// Begun and By are of the shift that goes on, Latest is its last check, and
+	// Before the last check of the shift before it, with which is compared.
+	// Machines, who check every minute, are in none of them.
+	Begun  time.Time `json:"begun,omitzero"`
+	By     string    `json:"by,omitempty"`
+	Latest *Baseline `json:"latest,omitempty"`
+	Before *Baseline `json:"before,omitempty"`
+}
+
+// Baseline is what a person's check found broken.
+type Baseline struct {
+	At    time.Time `json:"at"`
+	By    string    `json:"by"`
+	Items []Item    `json:"items"`
+}
+
+// Relieve begins the shift of a person at a time, unless it goes on: it ends
+// after its length, or when another person checks. What the shift before found
+// last is what this one compares with.
+func (m *Handover) Relieve(by string, now time.Time, length time.Duration) {
+	if m.By == by && now.Sub(m.Begun) < length {
+		return
+	}
+	before := m.Latest
+	if before == nil && !m.At.IsZero() { // so far only machines have looked
+		before = &Baseline{At: m.At, Items: m.Items}
+	}
+	m.Begun, m.By, m.Before, m.Latest = now, by, before, nil
+}
+
+// Sign makes the last check one of the shift that goes on.
+func (m *Handover) Sign() {
+	m.Latest = &Baseline{At: m.At, By: m.By, Items: m.Items}
+}
+
+// baseline is what a check is compared with: the last of the shift before, or
+// where no person has ever checked here the last of all. nil is the first check.
+func (m *Handover) baseline() *Baseline {
+	switch {
+	case m.Before != nil:
+		return m.Before
+	case m.Begun.IsZero() && !m.At.IsZero():
+		return &Baseline{At: m.At, Items: m.Items}
+	}
+	return nil
+}
+
+// change says what became of what is broken as badly as status, and has been so
+// since firstSeen.
+func (b *Baseline) change(key string, status check.Status, firstSeen time.Time) Change {
+	if b == nil {
+		return ""
+	}
+	before, found := itemOf(b.Items, key)
+	switch {
+	case !found || firstSeen.After(b.At): // it was well in between
+		return New
+	case status > before.Status:
+		return Worse
+	}
+	return Still
 }
 
 // Item is a check or a part of one that was not ok.
@@ -79,16 +141,10 @@ func (m *Handover) place(key string, r check.Result, now time.Time) Entry {
 		return e
 	}
 	e.FirstSeen = now
-	before, found := m.item(key)
-	switch {
-	case found:
-		e.FirstSeen, e.Change = before.FirstSeen, Still
-		if r.Status > before.Status {
-			e.Change = Worse
-		}
-	case !m.At.IsZero():
-		e.Change = New
+	if last, found := itemOf(m.Items, key); found {
+		e.FirstSeen = last.FirstSeen
 	}
+	e.Change = m.baseline().change(key, r.Status, e.FirstSeen)
 	complete(&e.Result, e.FirstSeen)
 	for i := range m.Acks {
 		if m.Acks[i].covers(key, r.Status) {
@@ -99,12 +155,12 @@ func (m *Handover) place(key string, r check.Result, now time.Time) Entry {
 	return e
 }
 
-func (m *Handover) item(key string) (Item, bool) {
-	i := slices.IndexFunc(m.Items, func(it Item) bool { return it.Key == key })
+func itemOf(items []Item, key string) (Item, bool) {
+	i := slices.IndexFunc(items, func(it Item) bool { return it.Key == key })
 	if i < 0 {
 		return Item{}, false
 	}
-	return m.Items[i], true
+	return items[i], true
 }
 
 // covers says whether the acknowledgement holds for what is broken that badly.
@@ -118,24 +174,35 @@ func (m *Handover) expire(now time.Time) {
 }
 
 // replace makes the entries what is remembered of the checks that ran, and
-// returns what they cleared. An acknowledgement of what has cleared ends with
-// it: the next time is another problem.
+// returns what is broken in the baseline and no longer. An acknowledgement of
+// what has cleared ends with it: the next time is another problem.
 func (m *Handover) replace(ran []string, entries []Entry, now time.Time) []Cleared {
+	base := m.baseline()
 	var kept []Item
 	for _, e := range entries {
 		kept = e.items(kept, e.ID)
 	}
-	var cleared []Cleared
+	gone := func(it Item) bool {
+		_, still := itemOf(kept, it.Key)
+		return !still && slices.Contains(ran, checkOf(it.Key))
+	}
 	for _, it := range m.Items {
 		switch {
+		case gone(it):
+			m.forget(it.Key)
 		case !slices.Contains(ran, checkOf(it.Key)):
 			kept = append(kept, it)
-		case !slices.ContainsFunc(kept, func(k Item) bool { return k.Key == it.Key }):
-			cleared = append(cleared, Cleared(it))
-			m.forget(it.Key)
 		}
 	}
 	m.At, m.Items = now, kept
+	var cleared []Cleared
+	if base != nil {
+		for _, it := range base.Items {
+			if gone(it) {
+				cleared = append(cleared, Cleared(it))
+			}
+		}
+	}
 	return cleared
 }
 

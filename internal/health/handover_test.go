@@ -3,6 +3,7 @@ package health
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,6 +63,49 @@ func TestDelta(t *testing.T) {
 	}
 	if rep := Evaluate(nil, nil, nil, noon()); rep.Status != check.Unknown {
 		t.Errorf("nothing looked at is %s", rep.Status)
+	}
+}
+
+// TestShifts: a person's check is compared with the last of the shift before,
+// however often machines and the person itself look in between.
+func TestShifts(t *testing.T) {
+	m := new(Handover)
+	const length = 8 * time.Hour
+	machine := func(after time.Duration, results ...check.Result) Report { return evaluate(t, m, after, results...) }
+	person := func(by string, after time.Duration, results ...check.Result) Report {
+		t.Helper()
+		m.Relieve(by, noon().Add(after), length)
+		rep := evaluate(t, m, after, results...)
+		m.Sign()
+		return rep
+	}
+	changes := func(name string, rep Report, by string, cleared int, want ...Change) {
+		t.Helper()
+		var got []Change
+		for _, e := range rep.Entries {
+			got = append(got, e.Change)
+		}
+		if !slices.Equal(got, want) || rep.LastBy != by || len(rep.Cleared) != cleared {
+			t.Errorf("%s: %q, compared with %q, %d cleared; want %q, %q, %d", name, got, rep.LastBy, len(rep.Cleared), want, by, cleared)
+		}
+	}
+	bad := func(id string) check.Result { return check.Result{ID: id, Status: check.Warning, Summary: id} }
+	well := func(id string) check.Result { return check.Result{ID: id} }
+
+	machine(0, bad("disk"), well("redis"))
+	changes("machines alone", machine(time.Minute, bad("disk"), well("redis")), "", 0, Still, "")
+	changes("the first person", person("alice", hour, bad("disk"), bad("redis")), "", 0, Still, New)
+	changes("a machine in the shift", machine(hour+time.Minute, bad("disk"), bad("redis")), "", 0, Still, New)
+	changes("alice again", person("alice", 2*hour, bad("disk"), bad("redis")), "", 0, Still, New)
+	machine(3*hour, bad("disk"), bad("redis"), bad("clock"))
+	changes("bob relieves", person("bob", 4*hour, bad("disk"), well("redis"), bad("clock")), "alice", 1, Still, New, "")
+	changes("a machine", machine(4*hour+time.Minute, bad("disk"), well("redis"), bad("clock")), "alice", 1, Still, New, "")
+	changes("bob again", person("bob", 5*hour, bad("disk"), well("redis"), bad("clock")), "alice", 1, Still, New, "")
+	machine(6*hour, well("disk"), well("redis"), bad("clock"))
+	changes("well in between is new", machine(7*hour, bad("disk"), well("redis"), bad("clock")), "alice", 1, New, New, "")
+	changes("bob's next shift", person("bob", 20*hour, bad("disk"), well("redis"), bad("clock")), "bob", 0, New, Still, "")
+	if !m.Begun.Equal(noon().Add(20 * hour)) {
+		t.Errorf("his shift began %s", m.Begun)
 	}
 }
 

@@ -46,7 +46,7 @@ func (e *Entry) BrokenParts() []Entry {
 	return slices.DeleteFunc(slices.Clone(e.Parts), func(p Entry) bool { return !p.Broken() })
 }
 
-// Change is what became of a problem since the last check.
+// Change is what became of a problem since the shift before.
 type Change string
 
 // The changes; an Entry that was ok and is has none.
@@ -56,7 +56,7 @@ const (
 	Still Change = "still"
 )
 
-// Cleared is a problem of the last check that is gone.
+// Cleared is a problem of the shift before that is gone.
 type Cleared struct {
 	Key       string       `json:"id"` // of the check, or check/part
 	Status    check.Status `json:"status"`
@@ -78,9 +78,10 @@ type Report struct {
 	Status  check.Status
 	Entries []Entry // worst first
 	Off     []Off
-	// LastAt is when the check was made that this one is compared with; zero if
-	// there is none.
+	// LastAt is when the check was made that this one is compared with, and
+	// LastBy who made it, if a person did; zero if there is none.
 	LastAt  time.Time
+	LastBy  string
 	Cleared []Cleared
 }
 
@@ -92,7 +93,10 @@ func Evaluate(results []check.Result, off []Off, memory *Handover, now time.Time
 		memory = new(Handover)
 	}
 	memory.expire(now)
-	rep := Report{At: now, Off: off, LastAt: memory.At}
+	rep := Report{At: now, Off: off}
+	if b := memory.baseline(); b != nil {
+		rep.LastAt, rep.LastBy = b.At, b.By
+	}
 	var ran []string
 	for _, r := range results {
 		e := memory.entry(r.ID, r, now)

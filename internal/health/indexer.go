@@ -55,6 +55,9 @@ func orLimit(d time.Duration) time.Duration {
 
 type indexer struct{ IndexerOptions }
 
+// asked waits for the answer to a request that was sent.
+type asked func() (httpx.Answer, error)
+
 const (
 	indexerLogs = "docker compose logs --tail 50 indexer"
 	rbIndexer   = "RB-002"
@@ -65,19 +68,21 @@ func (x *indexer) run(ctx context.Context) check.Result {
 	ctx, cancel := withMargin(ctx)
 	defer cancel()
 	base := strings.TrimSuffix(x.URL, "/")
-	get := func(path string) func() answer { return ask(ctx, x.Client, base+path) }
-	health, ready, metrics := get("/health"), get("/health/ready"), get("/health/metrics")
-	var horizon func() answer
+	get := func(ctx context.Context, url string) asked {
+		return x.Client.Begin(ctx, httpx.Request{URL: url, AnyStatus: true})
+	}
+	health, ready, metrics := get(ctx, base+"/health"), get(ctx, base+"/health/ready"), get(ctx, base+"/health/metrics")
+	var horizon asked
 	if x.HorizonURL != "" {
 		// Half of the time: what Horizon does not say the events may.
 		hctx, cancel := context.WithTimeout(ctx, orLimit(x.Limit)/2)
 		defer cancel()
-		horizon = ask(hctx, x.Client, x.HorizonURL)
+		horizon = get(hctx, x.HorizonURL)
 	}
 	f := findings{limits: x.Limits}
-	h, ok := x.health(&f, health())
+	h, ok := x.health(&f, health)
 	if ok {
-		x.ready(&f, ready())
+		x.ready(&f, ready)
 		x.lag(ctx, &f, h, metrics, horizon)
 	}
 	return f.result(IndexerID)
@@ -85,27 +90,28 @@ func (x *indexer) run(ctx context.Context) check.Result {
 
 // health judges the answer of /health. It is not ok if nothing further can be
 // learnt from this indexer.
-func (x *indexer) health(f *findings, a answer) (indexerHealth, bool) {
-	if a.err != nil {
-		f.add(serviceFault(a.err, indexerLogs, rbIndexer))
+func (x *indexer) health(f *findings, asked asked) (indexerHealth, bool) {
+	a, err := asked()
+	if err != nil {
+		f.add(serviceFault(err, indexerLogs, rbIndexer))
 		return indexerHealth{}, false
 	}
-	if bad := badStatus(a.reply, "the indexer", "report.api_base_url", indexerLogs, rbIndexer); bad != nil && a.code != http.StatusServiceUnavailable {
+	if bad := badStatus(a, "the indexer", "report.api_base_url", indexerLogs, rbIndexer); bad != nil && a.Status != http.StatusServiceUnavailable {
 		f.add(*bad)
 		return indexerHealth{}, false
 	}
-	h, err := parseHealth(a.body)
+	h, err := parseHealth(a.Body)
 	if err != nil {
-		x := finding{status: check.Unknown, text: fmt.Sprintf("%s: %v", a.url, err), action: indexerLogs}
-		if a.code >= 500 {
+		x := finding{status: check.Unknown, text: fmt.Sprintf("%s: %v", a.URL, err), action: indexerLogs}
+		if a.Status >= 500 {
 			x.status, x.alert, x.runbooks = check.Critical, runbook.ServiceDown, []string{rbIndexer}
-			x.text = fmt.Sprintf("%s answers %d, and %v", a.url, a.code, err)
+			x.text = fmt.Sprintf("%s answers %d, and %v", a.URL, a.Status, err)
 		}
 		f.add(x)
 		return indexerHealth{}, false
 	}
 	if age := x.Now().Sub(h.at); !h.at.IsZero() && age > staleAnswer {
-		f.unknown("", "%s: the answer is %s old: something answers in the indexer's place, or a clock is wrong", a.url, span(age))
+		f.unknown("", "%s: the answer is %s old: something answers in the indexer's place, or a clock is wrong", a.URL, span(age))
 		return indexerHealth{}, false
 	}
 	down := finding{status: check.Critical, action: indexerLogs, alert: runbook.ServiceDown, runbooks: []string{rbIndexer}}
@@ -114,8 +120,8 @@ func (x *indexer) health(f *findings, a answer) (indexerHealth, bool) {
 		down.text = "the indexer has no database: " + clean(h.database)
 		down.runbooks = []string{"RB-001", rbIndexer}
 		f.add(down)
-	case a.code != http.StatusOK:
-		down.text = fmt.Sprintf("%s answers %d, status %s", a.url, a.code, h.status)
+	case a.Status != http.StatusOK:
+		down.text = fmt.Sprintf("%s answers %d, status %s", a.URL, a.Status, h.status)
 		f.add(down)
 	case h.status != "ok":
 		f.add(finding{status: check.Warning, text: "the indexer says that it is " + h.status, action: indexerLogs, runbooks: []string{rbIndexer}})
@@ -130,14 +136,15 @@ const staleAnswer = 5 * time.Minute
 
 // ready adds what /health/ready says of the indexer's parts. Releases without
 // it are left alone.
-func (x *indexer) ready(f *findings, a answer) {
-	if a.err == nil && a.code == http.StatusNotFound {
+func (x *indexer) ready(f *findings, asked asked) {
+	a, err := asked()
+	if err == nil && a.Status == http.StatusNotFound {
 		return
 	}
-	r, err := indexerReady{}, a.err
+	var r indexerReady
 	if err == nil {
-		if r, err = parseReady(a.body); err != nil {
-			err = fmt.Errorf("%s: %w", a.url, err)
+		if r, err = parseReady(a.Body); err != nil {
+			err = fmt.Errorf("%s: %w", a.URL, err)
 		}
 	}
 	if err != nil {
@@ -158,7 +165,7 @@ func (x *indexer) ready(f *findings, a answer) {
 
 // lag judges the lag by the first source that there is; horizon is nil if none
 // is configured.
-func (x *indexer) lag(ctx context.Context, f *findings, h indexerHealth, metrics, horizon func() answer) {
+func (x *indexer) lag(ctx context.Context, f *findings, h indexerHealth, metrics, horizon asked) {
 	if h.lagErr != nil {
 		f.unknown(indexerLogs, "the lag in /health: %v", h.lagErr)
 		return
@@ -168,7 +175,7 @@ func (x *indexer) lag(ctx context.Context, f *findings, h indexerHealth, metrics
 		return
 	}
 	if horizon != nil {
-		lag, there, err := x.ledgerLag(metrics(), horizon)
+		lag, there, err := x.ledgerLag(metrics, horizon)
 		var network *networkError
 		switch {
 		case errors.As(err, &network):
@@ -202,24 +209,24 @@ func (e *networkError) Error() string { return e.says }
 
 // ledgerLag compares the last ledger processed with Horizon's latest. there is
 // false for an indexer that does not tell its ledger.
-func (x *indexer) ledgerLag(metrics answer, horizon func() answer) (lag time.Duration, there bool, err error) {
-	if metrics.err != nil {
-		return 0, false, metrics.err
-	}
-	if metrics.code == http.StatusNotFound {
+func (x *indexer) ledgerLag(metrics, horizon asked) (lag time.Duration, there bool, err error) {
+	a, err := metrics()
+	switch {
+	case err != nil:
+		return 0, false, err
+	case a.Status == http.StatusNotFound:
 		return 0, false, nil
+	case a.Status != http.StatusOK:
+		return 0, false, fmt.Errorf("%s answers %d", a.URL, a.Status)
 	}
-	if metrics.code != http.StatusOK {
-		return 0, false, fmt.Errorf("%s answers %d", metrics.url, metrics.code)
-	}
-	last, there, err := parseLastLedger(metrics.body)
+	last, there, err := parseLastLedger(a.Body)
 	if err != nil {
-		return 0, false, fmt.Errorf("%s: %w", metrics.url, err)
+		return 0, false, fmt.Errorf("%s: %w", a.URL, err)
 	}
 	if !there {
 		return 0, false, nil
 	}
-	latest, err := x.latest(horizon())
+	latest, err := x.latest(horizon)
 	if err != nil {
 		return 0, false, err
 	}
@@ -232,22 +239,23 @@ func (x *indexer) ledgerLag(metrics answer, horizon func() answer) (lag time.Dur
 
 // latest is Horizon's latest ledger, if Horizon itself is up to date. Its error
 // is a networkError.
-func (x *indexer) latest(a answer) (int64, error) {
+func (x *indexer) latest(horizon asked) (int64, error) {
 	fault := func(format string, args ...any) error {
 		return &networkError{"Horizon: " + fmt.Sprintf(format, args...)}
 	}
-	if a.err != nil {
-		return 0, fault("%v", a.err)
-	}
-	if a.code != http.StatusOK {
-		return 0, fault("%s answers %d", a.url, a.code)
-	}
-	h, err := parseHorizon(a.body)
+	a, err := horizon()
 	if err != nil {
-		return 0, fault("%s: %v", a.url, err)
+		return 0, fault("%v", err)
+	}
+	if a.Status != http.StatusOK {
+		return 0, fault("%s answers %d", a.URL, a.Status)
+	}
+	h, err := parseHorizon(a.Body)
+	if err != nil {
+		return 0, fault("%s: %v", a.URL, err)
 	}
 	if age := x.Now().Sub(h.closedAt); !h.closedAt.IsZero() && age > staleAnswer {
-		return 0, fault("%s: its latest ledger closed %s ago", a.url, span(age))
+		return 0, fault("%s: its latest ledger closed %s ago", a.URL, span(age))
 	}
 	return h.latest, nil
 }
@@ -286,7 +294,7 @@ func withMargin(ctx context.Context) (context.Context, context.CancelFunc) {
 // which can be read.
 func serviceFault(err error, action, rb string) finding {
 	x := finding{status: check.Unknown, text: err.Error(), action: action}
-	if isDown(err) {
+	if httpx.Down(err) {
 		x.status, x.alert, x.runbooks = check.Critical, runbook.ServiceDown, []string{rb}
 	}
 	return x
@@ -294,18 +302,18 @@ func serviceFault(err error, action, rb string) finding {
 
 // badStatus is the finding for an answer that is no 200, nil for one that is.
 // setting names where the address comes from.
-func badStatus(r reply, who, setting, action, rb string) *finding {
+func badStatus(r httpx.Answer, who, setting, action, rb string) *finding {
 	switch {
-	case r.code == http.StatusOK:
+	case r.Status == http.StatusOK:
 		return nil
-	case r.code >= 500:
+	case r.Status >= 500:
 		return &finding{
-			status: check.Critical, text: fmt.Sprintf("%s answers %d %s", r.url, r.code, http.StatusText(r.code)),
+			status: check.Critical, text: fmt.Sprintf("%s answers %d %s", r.URL, r.Status, http.StatusText(r.Status)),
 			action: action, alert: runbook.ServiceDown, runbooks: []string{rb},
 		}
 	default:
 		return &finding{
-			status: check.Unknown, text: fmt.Sprintf("%s answers %d %s", r.url, r.code, http.StatusText(r.code)),
+			status: check.Unknown, text: fmt.Sprintf("%s answers %d %s", r.URL, r.Status, http.StatusText(r.Status)),
 			action: fmt.Sprintf("check that %s is the address of %s", setting, who),
 		}
 	}

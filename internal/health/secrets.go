@@ -1,7 +1,6 @@
 package health
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -11,11 +10,19 @@ import (
 	"github.com/stellarescrow/escrowctl/internal/runbook"
 )
 
+// Rotation is when a secret is due for rotation.
+type Rotation struct {
+	Secret    string // by its name in the runbook
+	Frequency string
+	Every     time.Duration // 0: the runbook names none
+	Last, Due time.Time     // zero if no rotation is known
+	Left      time.Duration // until Due; negative is overdue
+}
+
 // SecretsOptions say which rotations are known.
 type SecretsOptions struct {
-	// Rotated returns the last rotation of each secret by its name in the
-	// runbook.
-	Rotated func() (map[string]time.Time, error)
+	// Due returns every secret of the runbook.
+	Due func() ([]Rotation, error)
 	// Rotate and Record are the commands that rotate a secret, and that note a
 	// rotation that was done by hand.
 	Rotate, Record func(secret string) string
@@ -36,52 +43,52 @@ type secretsCheck struct{ SecretsOptions }
 
 func (x *secretsCheck) run(context.Context) check.Result {
 	var f findings
-	rotated, err := x.Rotated()
+	all, err := x.Due()
 	if err != nil {
 		f.unknown("", "the records of rotations: %s", oneLine(err))
 		return f.result(SecretsID)
 	}
-	now := x.Now()
 	var unrecorded []string
+	var next *Rotation
 	known := 0
-	var nextAt time.Time
-	var nextName string
-	for _, s := range runbook.Secrets() {
-		if s.Every == 0 {
-			continue // the runbook names no time
-		}
-		last, ok := rotated[s.Name]
-		if !ok || last.IsZero() {
-			unrecorded = append(unrecorded, s.Name)
-			continue
-		}
-		known++
-		due := last.Add(s.Every)
-		left := due.Sub(now)
-		f.figure(strings.ToLower(s.Name)+"_left", "seconds", left.Seconds())
-		b := finding{status: check.Warning, action: x.Rotate(s.Name), runbooks: []string{"3.3"}}
+	for i := range all {
+		r := &all[i]
 		switch {
-		case last.Sub(now) > aheadBy:
-			f.unknown("timedatectl", "the last rotation of %s is dated %s ahead: is a clock wrong?", s.Name, span(last.Sub(now)))
-			continue
-		case left < 0:
-			b.text, b.since = fmt.Sprintf("%s was due for rotation %s ago (%s, last %s)", s.Name, span(-left), s.Frequency, last.UTC().Format(time.DateOnly)), due
-			f.add(b)
-		case left < runbook.RotationNotice && consumers(s.Name):
-			b.text, b.runbooks = fmt.Sprintf("%s is due in %s: its consumers need %s of notice", s.Name, span(left), span(runbook.RotationNotice)), []string{"3.2"}
-			f.add(b)
-		}
-		if nextAt.IsZero() || due.Before(nextAt) {
-			nextAt, nextName = due, s.Name
+		case r.Every == 0:
+		case r.Due.IsZero():
+			unrecorded = append(unrecorded, r.Secret)
+		case r.Last.Sub(x.Now()) > aheadBy:
+			known++
+			f.unknown("timedatectl", "the last rotation of %s is dated %s ahead: is a clock wrong?", r.Secret, span(r.Last.Sub(x.Now())))
+		default:
+			known++
+			x.judge(&f, r)
+			if next == nil || r.Due.Before(next.Due) {
+				next = r
+			}
 		}
 	}
 	if len(unrecorded) > 0 {
 		f.add(finding{status: check.Warning, text: "no rotation recorded: " + strings.Join(unrecorded, ", "), action: x.Record(unrecorded[0]), runbooks: []string{"3.3"}})
 	}
-	if known > 0 && nextAt.After(now) {
-		f.fact("%d rotations recorded, next due %s on %s", known, cmp.Or(nextName, "none"), nextAt.UTC().Format(time.DateOnly))
+	if next != nil && next.Left > 0 {
+		f.fact("%d rotations recorded, next due %s on %s", known, next.Secret, next.Due.UTC().Format(time.DateOnly))
 	}
 	return f.result(SecretsID)
+}
+
+// judge judges one secret of which a rotation is known.
+func (x *secretsCheck) judge(f *findings, r *Rotation) {
+	f.figure(strings.ToLower(r.Secret)+"_left", "seconds", r.Left.Seconds())
+	b := finding{status: check.Warning, action: x.Rotate(r.Secret), runbooks: []string{"3.3"}}
+	switch {
+	case r.Left < 0:
+		b.text, b.since = fmt.Sprintf("%s was due for rotation %s ago (%s, last %s)", r.Secret, span(-r.Left), r.Frequency, r.Last.UTC().Format(time.DateOnly)), r.Due
+		f.add(b)
+	case r.Left < runbook.RotationNotice && consumers(r.Secret):
+		b.text, b.runbooks = fmt.Sprintf("%s is due in %s: its consumers need %s of notice", r.Secret, span(r.Left), span(runbook.RotationNotice)), []string{"3.2"}
+		f.add(b)
+	}
 }
 
 // consumers says whether others use the secret, who are told before it changes

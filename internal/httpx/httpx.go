@@ -18,6 +18,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -63,14 +64,16 @@ type Request struct {
 	URL string
 	// User and Password are sent as basic authentication if Password is set.
 	User, Password string
-	// Statuses are accepted; none means 200 only.
-	Statuses []int
+	// Statuses are accepted; none means 200 only. AnyStatus accepts all of them.
+	Statuses  []int
+	AnyStatus bool
 	// MaxBytes bounds the body; 0 is DefaultMaxBytes.
 	MaxBytes int64
 }
 
 // Answer is what came back, read to its end.
 type Answer struct {
+	URL    string // as it may be shown
 	Status int
 	Type   string // media type, in lower case and without parameters
 	Body   []byte
@@ -122,7 +125,7 @@ func (c *Client) Get(ctx context.Context, r Request) (Answer, error) {
 		return Answer{}, noAnswer(r.URL, err, now().Sub(start))
 	}
 	defer func() { _ = resp.Body.Close() }()
-	a := Answer{Status: resp.StatusCode, FirstByte: now().Sub(start), SentAt: start}
+	a := Answer{URL: display(r.URL), Status: resp.StatusCode, FirstByte: now().Sub(start), SentAt: start}
 	a.Type, _, _ = mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		a.Date = date
@@ -139,6 +142,32 @@ func (c *Client) Get(ctx context.Context, r Request) (Answer, error) {
 		return a, &Error{Kind: Refused, URL: display(r.URL), Status: a.Status, Said: refusal(resp, a)}
 	}
 	return a, nil
+}
+
+// Begin sends the request in the background. What it returns waits for the
+// answer, so that nothing is waited for that is not needed.
+func (c *Client) Begin(ctx context.Context, r Request) func() (Answer, error) {
+	type result struct {
+		Answer
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		a, err := c.Get(ctx, r)
+		done <- result{a, err}
+	}()
+	return sync.OnceValues(func() (Answer, error) {
+		got := <-done
+		return got.Answer, got.err
+	})
+}
+
+// Down says whether a failed request means that the service does not answer,
+// rather than that the question could not be put or that the answer is garbage.
+func Down(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	var lookup *net.DNSError
+	return ok && e.Kind == NoAnswer && !errors.As(err, &lookup) && !errors.Is(err, context.Canceled)
 }
 
 // JSON gets an answer and decodes its one JSON document into v. An answer that
@@ -208,7 +237,7 @@ func (r Request) limit() int64 {
 
 func (r Request) accepts(status int) bool {
 	if len(r.Statuses) == 0 {
-		return status == http.StatusOK
+		return r.AnyStatus || status == http.StatusOK
 	}
 	return slices.Contains(r.Statuses, status)
 }

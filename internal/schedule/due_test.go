@@ -160,7 +160,7 @@ func TestMatch(t *testing.T) {
 	t.Parallel()
 	day := func(d, h, m int) time.Time { return time.Date(2026, 11, d, h, m, 0, 0, time.UTC) }
 	done := func(start time.Time, took time.Duration) Run {
-		return Run{Start: start, End: start.Add(took), Good: true}
+		return Run{Start: start, End: start.Add(took)}
 	}
 	due := []time.Time{day(1, 2, 0), day(2, 2, 0), day(3, 2, 0)}
 	next := day(4, 2, 0)

@@ -11,8 +11,6 @@ type Run struct {
 	End   time.Time // zero if it runs still, or its end is not known
 	// Running says that it has begun and not ended.
 	Running bool
-	// Good says that it did its work.
-	Good bool
 	// Outcome is how it ended, in the words of the record.
 	Outcome string
 }
