@@ -64,6 +64,10 @@ bench: deps tools ## measure against pg_dump, gzip and psql, side by side
 demo: deps images build ## start the sandbox and show every capability on it
 	scripts/demo.sh
 
+.PHONY: quiet
+quiet: build ## check the healthy sandbox 200 times (RUNS): no false alarm
+	scripts/quiet.sh
+
 .PHONY: demo-down
 demo-down: ## remove the sandbox: containers, volumes, network, images, files
 	scripts/demo-down.sh

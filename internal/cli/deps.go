@@ -31,6 +31,7 @@ type deps struct {
 	reporter *report.Reporter
 	scrubber *secret.Scrubber
 	project  projectOpener
+	session  sharedSession
 	// stateKept says that the state directory of a command that looks can be
 	// written all the same.
 	stateKept bool
@@ -87,6 +88,7 @@ func (d *deps) reportOptions() report.Options {
 }
 
 func (d *deps) close() {
+	d.session.close()
 	d.project.close()
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/cache"
 	"github.com/stellarescrow/escrowctl/internal/compose"
@@ -106,8 +107,91 @@ type marked struct{ err, sort error }
 func (e *marked) Error() string   { return e.err.Error() }
 func (e *marked) Unwrap() []error { return []error{e.sort, e.err} }
 
-// databaseSession opens a session on the database for a check.
+// databaseSession returns a session on the database for a check. All checks of
+// a run share one: through a container each would cost an exec.
 func (d *deps) databaseSession(ctx context.Context) (health.Session, error) {
+	return d.session.get(ctx, d.openSession)
+}
+
+// sharedSession is a session for all who ask. Who asks first opens it, within
+// its own time limit.
+type sharedSession struct {
+	mu  sync.Mutex
+	now *sessionAttempt
+}
+
+type sessionAttempt struct {
+	done    chan struct{}
+	session health.Session
+	err     error
+	turn    chan struct{} // holds one while somebody asks
+}
+
+func (o *sharedSession) get(ctx context.Context, open func(context.Context) (health.Session, error)) (health.Session, error) {
+	o.mu.Lock()
+	a := o.now
+	first := a == nil
+	if first {
+		a = &sessionAttempt{done: make(chan struct{}), turn: make(chan struct{}, 1)}
+		o.now = a
+	}
+	o.mu.Unlock()
+	if first {
+		a.session, a.err = open(ctx)
+		close(a.done)
+	}
+	select {
+	case <-a.done:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("the database does not answer: %w", context.Cause(ctx))
+	}
+	if a.err != nil {
+		return nil, a.err
+	}
+	return a, nil
+}
+
+// Row asks when it is this one's turn.
+func (a *sessionAttempt) Row(ctx context.Context, query string, dest ...any) error {
+	select {
+	case a.turn <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("the database is still busy with another question: %w", context.Cause(ctx))
+	}
+	defer func() { <-a.turn }()
+	return a.session.Row(ctx, query, dest...)
+}
+
+// Close leaves the session to the others; sharedSession.close ends it.
+func (*sessionAttempt) Close(context.Context) error { return nil }
+
+// close ends the session: the next who asks opens another.
+func (o *sharedSession) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	a := o.now
+	o.now = nil
+	if a == nil {
+		return
+	}
+	select {
+	case <-a.done:
+	default:
+		return // being opened still: that ends with its own limit
+	}
+	if a.err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), goodbyeLimit)
+	defer cancel()
+	_ = a.session.Close(ctx) // the server notices without it too
+}
+
+// goodbyeLimit bounds the end of a session.
+const goodbyeLimit = 100 * time.Millisecond
+
+// openSession opens a session on the database.
+func (d *deps) openSession(ctx context.Context) (health.Session, error) {
 	if d.cfg.Database.URL.IsZero() {
 		return nil, errors.New("no database is configured: set DATABASE_URL, or database.url in escrowctl.yaml")
 	}

@@ -131,6 +131,7 @@ func (d *deps) makeChecks(ctx context.Context, f shiftFlags, made []shiftProbe, 
 		probes[i] = p.build(d)
 	}
 	results := check.Run(ctx, probes)
+	d.session.close()
 	if err := interruption(ctx, nil); err != nil {
 		if run != nil {
 			_ = run.Finish(string(state.Interrupted), exitCode(err), nil, err) // it is told

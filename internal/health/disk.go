@@ -3,6 +3,7 @@ package health
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -141,44 +142,70 @@ func (x *diskCheck) run(ctx context.Context) check.Result {
 }
 
 // look finds the filesystems and their usage, each on its own: one that hangs
-// costs itself alone.
+// costs itself alone, and so does a Docker that does not tell its data root.
 func (x *diskCheck) look(ctx context.Context) (list []filesystem, problems []string) {
-	var paths []DiskPath
+	type found struct {
+		paths []DiskPath
+		err   error
+	}
+	answer := make(chan found, 1)
+	rctx, cancel := context.WithTimeout(ctx, orLimit(x.Limit)/2)
+	defer cancel()
+	go func() {
+		paths, err := x.Roles(rctx)
+		answer <- found{paths, err}
+	}()
 	mounts, err := x.Mounts(ctx)
 	if err != nil {
 		problems = append(problems, "the list of filesystems: "+oneLine(err))
 	}
+	var wait []func() filesystem
 	for _, m := range mounts {
-		paths = append(paths, DiskPath{Path: m})
+		wait = append(wait, x.ask(ctx, m))
 	}
-	roles, err := x.Roles(ctx)
-	if err != nil {
-		problems = append(problems, oneLine(err))
+	var roles found
+	select {
+	case roles = <-answer:
+	case <-rctx.Done():
+		roles.err = fmt.Errorf("the directories of Docker and the backups: %w", rctx.Err())
 	}
-	paths = append(paths, roles...)
-
-	answers := make([]chan filesystem, len(paths))
-	for i, p := range paths {
-		answers[i] = make(chan filesystem, 1)
-		go func() {
-			u, err := x.Usage(p.Path)
-			answers[i] <- filesystem{path: p.Path, usage: u, err: err}
-		}()
+	if roles.err != nil {
+		problems = append(problems, oneLine(roles.err))
 	}
-	for i, p := range paths {
-		fs := filesystem{path: p.Path}
-		select {
-		case fs = <-answers[i]:
-		case <-ctx.Done():
-			select { // what has answered while another hung
-			case fs = <-answers[i]:
-			default:
-				fs.err = fmt.Errorf("no answer: does a network filesystem hang?")
-			}
+	for _, p := range roles.paths {
+		wait = append(wait, x.ask(ctx, p.Path))
+	}
+	for i, next := range wait {
+		role := ""
+		if n := i - len(mounts); n >= 0 {
+			role = roles.paths[n].Role
 		}
-		list = merge(list, fs, p.Role)
+		list = merge(list, next(), role)
 	}
 	return list, problems
+}
+
+// ask looks at one path in the background. What it returns waits for the answer
+// as long as there is time.
+func (x *diskCheck) ask(ctx context.Context, path string) func() filesystem {
+	answer := make(chan filesystem, 1)
+	go func() {
+		u, err := x.Usage(path)
+		answer <- filesystem{path: path, usage: u, err: err}
+	}()
+	return func() filesystem {
+		select {
+		case fs := <-answer:
+			return fs
+		case <-ctx.Done():
+		}
+		select { // what has answered while another hung
+		case fs := <-answer:
+			return fs
+		default:
+			return filesystem{path: path, err: errors.New("no answer: does a network filesystem hang?")}
+		}
+	}
 }
 
 // merge adds a filesystem, or the role of a path to the one it lies on.
@@ -349,25 +376,60 @@ func untilFull(s []sample, free uint64) time.Duration {
 
 // keptVolumes are the sizes that were found last.
 type keptVolumes struct {
-	At      time.Time    `json:"at"`
+	At      time.Time    `json:"at,omitzero"`
 	Volumes []VolumeSize `json:"volumes"`
+	// TriedAt is when Docker was asked last, in vain or not, and Why what became
+	// of it.
+	TriedAt time.Time `json:"tried_at"`
+	Why     string    `json:"why,omitempty"`
+}
+
+// text says what is known, and how old it is.
+func (k *keptVolumes) text(now time.Time) string {
+	why := k.Why
+	if why != "" && now.After(k.TriedAt) {
+		why += ", asked " + span(now.Sub(k.TriedAt)) + " ago"
+	}
+	switch {
+	case k.At.IsZero():
+		return "Docker's volumes: sizes not known (" + why + "): docker system df -v"
+	case why != "":
+		return fmt.Sprintf("Docker's volumes, as of %s ago (now: %s): %s", span(now.Sub(k.At)), why, volumesText(k.Volumes))
+	case now.Equal(k.At):
+		return "Docker's volumes: " + volumesText(k.Volumes)
+	}
+	return fmt.Sprintf("Docker's volumes, as of %s ago: %s", span(now.Sub(k.At)), volumesText(k.Volumes))
 }
 
 // volumes names the largest of Docker's volumes. Docker walks through all files
-// for that, which can take minutes: within the limit, or as found before.
+// for that, which can take minutes: within the limit, or as found before, and
+// not asked again right away.
 func (x *diskCheck) volumes(ctx context.Context) []string {
 	if x.Volumes == nil {
 		return nil
 	}
 	var kept keptVolumes
 	if x.Memory != nil {
-		found, err := x.Memory.Load(volumesDoc, &kept)
-		if err != nil {
+		if _, err := x.Memory.Load(volumesDoc, &kept); err != nil {
 			kept = keptVolumes{} // a cache: it is written anew
-		} else if age := x.Now().Sub(kept.At); found && age >= 0 && age < volumesFor {
-			return []string{fmt.Sprintf("Docker's volumes, as of %s ago: %s", span(age), volumesText(kept.Volumes))}
 		}
 	}
+	now := x.Now().UTC()
+	if age := now.Sub(kept.TriedAt); kept.TriedAt.IsZero() || age < 0 || age >= volumesFor {
+		got, why := x.askVolumes(ctx)
+		kept.TriedAt, kept.Why = now, why
+		if why == "" {
+			kept.At, kept.Volumes = now, largest(got)
+		}
+		if x.Memory != nil {
+			_ = x.Memory.Save(volumesDoc, kept) // a cache
+		}
+	}
+	return []string{kept.text(now)}
+}
+
+// askVolumes asks Docker, and says why there is no answer.
+func (x *diskCheck) askVolumes(ctx context.Context) (volumes []VolumeSize, why string) {
 	limit := cmp.Or(x.VolumesLimit, usualVolumesLimit)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -380,27 +442,17 @@ func (x *diskCheck) volumes(ctx context.Context) []string {
 		v, err := x.Volumes(ctx)
 		answer <- sizes{v, err}
 	}()
-	var got sizes
 	select {
-	case got = <-answer:
-	case <-ctx.Done():
-		got.err = ctx.Err()
-	}
-	now := x.Now()
-	if got.err == nil {
-		if x.Memory != nil {
-			_ = x.Memory.Save(volumesDoc, keptVolumes{At: now.UTC(), Volumes: largest(got.volumes)}) // a cache
+	case got := <-answer:
+		if got.err == nil {
+			return got.volumes, ""
 		}
-		return []string{"Docker's volumes: " + volumesText(got.volumes)}
+		if ctx.Err() == nil {
+			return nil, oneLine(got.err)
+		}
+	case <-ctx.Done():
 	}
-	why := oneLine(got.err)
-	if ctx.Err() != nil {
-		why = "not within " + span(limit)
-	}
-	if !kept.At.IsZero() {
-		return []string{fmt.Sprintf("Docker's volumes, as of %s ago (now: %s): %s", span(now.Sub(kept.At)), why, volumesText(kept.Volumes))}
-	}
-	return []string{"Docker's volumes: sizes not known (" + why + "): docker system df -v"}
+	return nil, "not within " + span(limit)
 }
 
 func largest(v []VolumeSize) []VolumeSize {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -227,9 +228,12 @@ func TestDiskVolumes(t *testing.T) {
 		want    string
 	}{
 		{slow, 0, "Docker's volumes: sizes not known (not within 50 ms): docker system df -v"},
-		{answer, 0, "Docker's volumes: pg 7 GB, redis 2 GB, b 6 B"},
-		{slow, 5 * time.Minute, "Docker's volumes, as of 5 min ago: pg 7 GB, redis 2 GB, b 6 B"},
-		{slow, 3 * hour, "Docker's volumes, as of 3.0 h ago (now: not within 50 ms): pg 7 GB, redis 2 GB, b 6 B"},
+		// Not asked again right away.
+		{answer, 5 * time.Minute, "Docker's volumes: sizes not known (not within 50 ms, asked 5 min ago): docker system df -v"},
+		{answer, 11 * time.Minute, "Docker's volumes: pg 7 GB, redis 2 GB, b 6 B"},
+		{slow, 16 * time.Minute, "Docker's volumes, as of 5 min ago: pg 7 GB, redis 2 GB, b 6 B"},
+		{slow, 11*time.Minute + 3*hour, "Docker's volumes, as of 3.0 h ago (now: not within 50 ms): pg 7 GB, redis 2 GB, b 6 B"},
+		{answer, 16*time.Minute + 3*hour, "Docker's volumes, as of 3.0 h ago (now: not within 50 ms, asked 5 min ago): pg 7 GB, redis 2 GB, b 6 B"},
 	} {
 		moment = now().Add(tt.later)
 		o.Volumes = tt.volumes
@@ -237,6 +241,24 @@ func TestDiskVolumes(t *testing.T) {
 		if r.Status != check.OK || len(r.Detail) != 1 || r.Detail[0] != tt.want {
 			t.Errorf("%s: %q, want %q", r.Status, r.Detail, tt.want)
 		}
+	}
+}
+
+// A Docker that does not tell its data root costs itself alone: the filesystems
+// that are mounted are judged all the same.
+func TestDiskDockerHangs(t *testing.T) {
+	t.Parallel()
+	o := disks(halfFull())
+	o.Limit = 500 * time.Millisecond
+	o.Roles = func(ctx context.Context) ([]DiskPath, error) {
+		<-ctx.Done()
+		<-t.Context().Done() // not even then
+		return nil, ctx.Err()
+	}
+	r := look(t, Disk(o))
+	want{check.Unknown, "the directories of Docker and the backups: context deadline exceeded", "", "df -h"}.check(t, r)
+	if len(r.Parts) == 0 || slices.ContainsFunc(r.Parts, func(p check.Result) bool { return p.Status != check.OK }) {
+		t.Errorf("the others: %+v", r.Parts)
 	}
 }
 
