@@ -350,7 +350,10 @@ func (a *App) watchShift(ctx context.Context, d *deps, f shiftFlags, made []shif
 			return err
 		}
 		d.stateKept = false
-		if _, err := fmt.Fprintf(a.io.Out, "\x1b[H\x1b[2J%s\nagain in %s, Ctrl-C ends\n", newShiftText(a.io, rep).overview(), f.every); err != nil {
+		// Below it are a blank line, this one's and the cursor's.
+		const below = 3
+		screen := newShiftText(a.io, rep).overview(max(0, a.io.Height-below))
+		if _, err := fmt.Fprintf(a.io.Out, "\x1b[H\x1b[2J%s\nagain in %s, Ctrl-C ends\n", screen, f.every); err != nil {
 			return err
 		}
 		select {

@@ -86,7 +86,7 @@ func shiftMarkdown(rep health.Report) string {
 		fmt.Fprintf(&b, "\n- cleared: **%s** (%s since %s)\n", ui.EscapeMarkdown(ui.Clean(c.Key)), c.Status, clockText(c.FirstSeen, rep.At))
 	}
 	if since := sinceText(rep); since != "" {
-		fmt.Fprintf(&b, "\nCompared %s\n", markdown(since))
+		fmt.Fprintf(&b, "\nCompared %s\n", ui.EscapeMarkdown(since))
 	}
 	if len(rep.Off) > 0 {
 		fmt.Fprintf(&b, "\nOff: %s\n", ui.EscapeMarkdown(offText(rep.Off)))

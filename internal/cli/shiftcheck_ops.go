@@ -27,6 +27,7 @@ import (
 	"github.com/stellarescrow/escrowctl/internal/schedule"
 	"github.com/stellarescrow/escrowctl/internal/state"
 	"github.com/stellarescrow/escrowctl/internal/store"
+	"github.com/stellarescrow/escrowctl/internal/ui"
 )
 
 // jobRuns are the recorded runs of a job, for checks.
@@ -357,7 +358,12 @@ func (d *deps) certResult(ctx context.Context, word string, own bool) check.Resu
 		}
 		o.Files = glance{d, d.cfg.ShiftCheck.Timeout / 3}
 	}
-	return certs.Check(ctx, o).Result()
+	rep := certs.Check(ctx, o)
+	res := rep.Result()
+	if res.Status == check.OK { // in a line of 80 columns
+		res.Summary = fmt.Sprintf("%s: %s, ends %s (%s)", word, rep.Verdict.Words(), rep.Expiry.UTC().Format(time.DateOnly), ui.Plural(rep.DaysLeft(), "day", "days"))
+	}
+	return res
 }
 
 // glance reads certbot's files within a part of the check's time, so that an

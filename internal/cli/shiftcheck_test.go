@@ -68,7 +68,7 @@ func TestShiftFormats(t *testing.T) {
 	text := newShiftText(&ui.IO{Now: testNow}, rep).text()
 	golden(t, "text.txt", text)
 	golden(t, "terminal.txt", newShiftText(&ui.IO{Now: testNow, OutTTY: true, Color: true, Width: 80}, rep).text())
-	golden(t, "overview.txt", newShiftText(&ui.IO{Now: testNow, OutTTY: true, Width: 80}, rep).overview())
+	golden(t, "overview.txt", newShiftText(&ui.IO{Now: testNow, OutTTY: true, Width: 80}, rep).overview(0))
 	golden(t, "markdown.md", shiftMarkdown(rep))
 	golden(t, "nagios.txt", shiftNagios(rep))
 	host, _ := os.Hostname()
@@ -100,6 +100,20 @@ func TestShiftFitsTheTerminal(t *testing.T) {
 	for line := range strings.Lines(escape.ReplaceAllString(text, "")) {
 		if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > 80 {
 			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+}
+
+// TestShiftOverviewFits: a screen that is too low shows the gravest, and says
+// what it leaves out.
+func TestShiftOverviewFits(t *testing.T) {
+	rep := shiftReport()
+	for height := 5; height < 12; height++ {
+		text := newShiftText(&ui.IO{Now: testNow, OutTTY: true, Width: 80}, rep).overview(height)
+		lines := strings.Count(text, "\n")
+		whole := lines == strings.Count(newShiftText(&ui.IO{Now: testNow, OutTTY: true, Width: 80}, rep).overview(0), "\n")
+		if lines > height || whole == strings.Contains(text, " more, the gravest ") || !strings.HasPrefix(text, "CRITICAL  containers") || !strings.Contains(text, "\nCRITICAL  1 critical") {
+			t.Errorf("on %d lines, %d:\n%s", height, lines, text)
 		}
 	}
 }

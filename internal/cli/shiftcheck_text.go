@@ -36,13 +36,23 @@ func (s *shiftText) idWidth() int {
 	return width
 }
 
-// overview is the lines and the verdict alone, for a screen.
-func (s *shiftText) overview() string {
-	for _, e := range s.rep.Entries {
+// overview is the lines and the verdict alone, for a screen of so many lines; 0
+// is one without end. What does not fit is the last, which is the least grave.
+func (s *shiftText) overview(height int) string {
+	s.verdict()
+	verdict := s.b.String()
+	s.b.Reset()
+	room := len(s.rep.Entries)
+	if height > 0 && room > height-strings.Count(verdict, "\n") {
+		room = max(1, height-strings.Count(verdict, "\n")-1)
+	}
+	for _, e := range s.rep.Entries[:room] {
 		s.line(e)
 	}
-	s.verdict()
-	return s.b.String()
+	if rest := s.rep.Entries[room:]; len(rest) > 0 {
+		fmt.Fprintf(&s.b, "%d more, the gravest %s\n", len(rest), shiftWord(rest[0]))
+	}
+	return s.b.String() + verdict
 }
 
 func (s *shiftText) text() string {

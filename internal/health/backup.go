@@ -143,6 +143,7 @@ func (x *backupCheck) run(ctx context.Context) check.Result {
 	for i := range places {
 		x.place(&f, &places[i], running)
 	}
+	x.found(&f, places)
 	x.together(&f, places)
 	x.size(&f, places)
 	x.lastRun(&f, runs, places)
@@ -218,14 +219,31 @@ func (x *backupCheck) place(f *findings, h *held, running bool) {
 	if age > x.MaxAge {
 		f.add(finding{status: check.Critical, alert: runbook.BackupFailed, since: c.Time.Add(x.MaxAge), action: h.Remedy,
 			text: fmt.Sprintf("the newest good backup in %s is %s old, limit %s: %s", h.Name, span(age), span(x.MaxAge), c.Name)})
-	} else {
-		f.fact("%s old, %s in %s%s", span(age), bytesText(float64(c.Size)), h.Name, plainNote(c))
 	}
 	last := h.copies[len(h.copies)-1]
 	if last.Name != c.Name && !running {
 		f.add(finding{status: check.Warning, action: "escrowctl backup list",
 			text: fmt.Sprintf("the newest in %s, %s, is no good: %s", h.Name, last.Name, cmp.Or(last.Problem, "unfinished"))})
 	}
+}
+
+// found says where the newest backup is, in a word where it is everywhere.
+func (x *backupCheck) found(f *findings, places []held) {
+	var texts, names []string
+	files := map[string]bool{}
+	for i := range places {
+		c := places[i].newest()
+		if c == nil || x.Now().Sub(c.Time) > x.MaxAge {
+			continue
+		}
+		text := fmt.Sprintf("%s old, %s in ", span(x.Now().Sub(c.Time)), bytesText(float64(c.Size)))
+		texts, names = append(texts, text+places[i].Name+plainNote(c)), append(names, places[i].Name)
+		files[text+c.Name] = true
+		if len(names) == len(places) && len(files) == 1 {
+			texts = []string{text + strings.Join(names, " and ") + plainNote(c)}
+		}
+	}
+	f.facts = append(f.facts, texts...)
 }
 
 func plainNote(c *BackupCopy) string {

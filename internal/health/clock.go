@@ -90,11 +90,13 @@ func (x *clockCheck) run(ctx context.Context) check.Result {
 		r.Summary = fmt.Sprintf("this host's clock is %s, limit %s", offsetText(worst), inUnit(limit.Unit, limit.Warning))
 		r.Action = "timedatectl; chronyc tracking"
 	} else {
-		r.Summary = "agrees with " + strings.Join(agree, ", ")
+		r.Summary = "agrees with " + strings.Join(agree, " and ")
+		if len(agree) > 2 { // which they are, the details say
+			r.Summary = fmt.Sprintf("agrees with %d clocks", len(agree))
+		}
 		if !outside {
 			r.Summary += " (on this host: no outside clock)"
 		}
-		r.Detail = nil
 	}
 	for _, s := range silent {
 		r.Detail = append(r.Detail, "not asked: "+s)

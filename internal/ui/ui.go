@@ -23,6 +23,7 @@ type IO struct {
 	ErrTTY bool // and the terminal can redraw a line
 	Color  bool // on stdout
 	Width  int  // of the terminal in columns; 0 if unknown
+	Height int  // of the terminal in lines; 0 if unknown
 	// Quiet leaves out progress and log, Verbose adds to them.
 	Quiet   bool
 	Verbose bool
@@ -43,8 +44,8 @@ func System() *IO {
 	s.ErrTTY = term.IsTerminal(int(os.Stderr.Fd())) && !dumb
 	s.Color = s.OutTTY && !dumb && os.Getenv("NO_COLOR") == ""
 	for _, f := range []*os.File{os.Stdout, os.Stderr} {
-		if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 0 {
-			s.Width = n
+		if n, lines, err := term.GetSize(int(f.Fd())); err == nil && n > 0 {
+			s.Width, s.Height = n, lines
 			break
 		}
 	}
