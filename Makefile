@@ -57,7 +57,8 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 	done
 
 .PHONY: bench
-bench: deps tools ## measure against pg_dump, gzip and psql, side by side
+bench: tools ## measure against pg_dump, gzip, psql and others, side by side
+	scripts/deps.sh pigz zstd
 	bench/run.sh
 
 .PHONY: demo

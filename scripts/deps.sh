@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that tests and sandbox need, and only those
-# that are missing. Nothing that is installed is started, no database cluster
-# is made, and the machine's settings are afterwards as before.
+# Installs the Debian packages that tests and sandbox need, and those of the
+# arguments, each of which has a program of its name; only what is missing.
+# Nothing that is installed is started, no database cluster is made, and the
+# machine's settings are afterwards as before.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -20,6 +21,9 @@ command -v crontab >/dev/null || packages+=(cron)
 command -v openssl >/dev/null || packages+=(openssl)
 command -v mmdebstrap >/dev/null || packages+=(mmdebstrap)
 docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || packages+=(docker-compose)
+for name; do
+	command -v "$name" >/dev/null || packages+=("$name")
+done
 need_docker
 [ ${#packages[@]} -eq 0 ] && exit 0
 
