@@ -9,6 +9,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"github.com/stellarescrow/escrowctl/internal/inflate"
 )
 
 // Codec is how members are compressed.
@@ -90,6 +91,7 @@ func (z *zstdCompressor) compress(dst *bytes.Buffer, sql []byte, _ bool) error {
 // goroutine.
 type Decoder struct {
 	codec Codec
+	fast  *inflate.Decoder // of gzip
 	gz    *gzip.Reader
 	zst   *zstd.Decoder
 	in    bytes.Reader
@@ -101,7 +103,7 @@ func NewDecoder(c Codec) (*Decoder, error) {
 	d := &Decoder{codec: c}
 	switch c {
 	case Gzip:
-		d.gz = new(gzip.Reader)
+		d.fast, d.gz = new(inflate.Decoder), new(gzip.Reader)
 	case Zstd:
 		zst, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxStatement))
 		if err != nil {
@@ -125,6 +127,14 @@ func (d *Decoder) Close() {
 // sqlSize bytes and use up all of member. The result is valid until the next
 // call with the same dst.
 func (d *Decoder) Decode(dst, member []byte, sqlSize int64) ([]byte, error) {
+	if int64(cap(dst)) < sqlSize {
+		dst = roomy(sqlSize)
+	}
+	dst = dst[:sqlSize]
+	if d.codec == Gzip && d.fast.Member(dst, member) == nil {
+		return dst, nil
+	}
+	// What the fast way refuses, this one says the fault of.
 	d.in.Reset(member)
 	var r io.Reader
 	if d.codec == Gzip {
@@ -139,10 +149,6 @@ func (d *Decoder) Decode(dst, member []byte, sqlSize int64) ([]byte, error) {
 		}
 		r = d.zst
 	}
-	if int64(cap(dst)) < sqlSize {
-		dst = make([]byte, sqlSize)
-	}
-	dst = dst[:sqlSize]
 	if _, err := io.ReadFull(r, dst); err != nil {
 		return nil, damaged(err)
 	}

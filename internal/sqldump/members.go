@@ -138,5 +138,12 @@ func buffer(pool *sync.Pool, size int64) []byte {
 	if b, ok := pool.Get().(*[]byte); ok && int64(cap(*b)) >= size {
 		return (*b)[:size]
 	}
-	return make([]byte, size)
+	return roomy(size)
+}
+
+// roomy makes a buffer with room to spare, since members differ a little in
+// size: the next one then fits too.
+func roomy(size int64) []byte {
+	const step = 512 << 10
+	return make([]byte, size, (size+step-1)/step*step)
 }
