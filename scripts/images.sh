@@ -37,7 +37,7 @@ has_recipe() {
 	[ "$(docker image inspect -f "{{index .Config.Labels \"$RECIPE_LABEL\"}}" "$1" 2>/dev/null)" = "$2" ]
 }
 
-base_key=$(hash_of "$SUITE" "$BASE_PACKAGES" "$BASE_SETUP" 1)
+base_key=$(hash_of "$SUITE" "$BASE_PACKAGES" "$BASE_SETUP" 2)
 base_image=escrowctl-sandbox/base:$base_key
 
 # build_base imports a minimal Debian with the servers of the platform.
@@ -50,7 +50,7 @@ build_base() {
 	id=$(as_root mmdebstrap --quiet --variant=minbase --include="$BASE_PACKAGES" \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' \
-		--customize-hook="chroot \"\$1\" sh -c '$BASE_SETUP'" \
+		--skip=cleanup/run --customize-hook="chroot \"\$1\" sh -c '$BASE_SETUP'" \
 		--format=tar "$SUITE" - | docker import -)
 	docker tag "$id" "$base_image"
 }
