@@ -93,7 +93,11 @@ func (a *App) showChanges(entries []journal.Entry) error {
 	}
 	t := ui.NewTable("NO", "TIME (UTC)", "BY", "TYPE", "OUTCOME", "CHANGE")
 	for _, e := range entries {
-		t.Row(strconv.Itoa(e.Seq), e.At.UTC().Format("2006-01-02 15:04"), e.By, e.Type, e.Outcome, e.Summary)
+		outcome := e.Outcome
+		if len(e.Lacking) > 0 {
+			outcome += ", INCOMPLETE" // changes show says what is lacking
+		}
+		t.Row(strconv.Itoa(e.Seq), e.At.UTC().Format("2006-01-02 15:04"), e.By, e.Type, outcome, e.Summary)
 	}
 	return t.Write(a.io, a.io.Out)
 }

@@ -1,10 +1,14 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stellarescrow/escrowctl/internal/runbook"
 )
 
 func TestChanges(t *testing.T) {
@@ -51,6 +55,66 @@ func TestChanges(t *testing.T) {
 	}
 	if out := run(2, "changes", "verify"); !strings.Contains(out, "line 1: entry 1 was edited") {
 		t.Errorf("it says %s", out)
+	}
+}
+
+// TestChangesNeedTheirApprovals: of every type of the runbook each approval and
+// each step is asked for, and what lacks one is refused, or noted and marked.
+func TestChangesNeedTheirApprovals(t *testing.T) {
+	inv := invoke(t)
+	seq := 0
+	add := func(code int, says string, c runbook.Change, approvers, steps []string, more ...string) {
+		t.Helper()
+		args := append([]string{"changes", "add", "--type", c.Name, "--summary", "x"}, more...)
+		for i, role := range approvers {
+			args = append(args, "--approved-by", fmt.Sprintf("%s=person %d", role, i))
+		}
+		for _, s := range steps {
+			args = append(args, "--done", s)
+		}
+		if got := inv.again(t, args...); got != code || !strings.Contains(inv.out.String()+inv.errs.String(), says) {
+			t.Errorf("%q: exit %d, want %d, %q: %s%s", args, got, code, says, &inv.out, &inv.errs)
+		}
+		if code < 3 && !slices.Contains(more, "--dry-run") {
+			seq++
+		}
+	}
+	without := func(list []string, i int) []string { return slices.Delete(slices.Clone(list), i, i+1) }
+	for _, c := range runbook.Changes() {
+		if len(c.Approvers) == 0 || len(c.Steps) == 0 {
+			t.Fatalf("%s needs nothing", c.Name)
+		}
+		add(3, "lacks: approval of the "+c.Approvers[0], c, nil, nil)
+		for i, role := range c.Approvers {
+			add(3, "lacks: approval of the "+role+": get", c, without(c.Approvers, i), c.Steps)
+		}
+		for i, step := range c.Steps {
+			add(3, "lacks: step: "+step+": get", c, c.Approvers, without(c.Steps, i))
+			add(1, "lacking: step: "+step, c, c.Approvers, without(c.Steps, i), "--incomplete")
+			if inv.again(t, "changes", "show", fmt.Sprint(seq)); !strings.Contains(inv.out.String(), "lacking       step: "+step+"\n") {
+				t.Errorf("%s: it is not marked: %s", c.Name, &inv.out)
+			}
+			if inv.again(t, "changes", "list", "--limit", "1"); !strings.Contains(inv.out.String(), "ok, INCOMPLETE") {
+				t.Errorf("%s: it is not marked: %s", c.Name, &inv.out)
+			}
+		}
+		add(0, "lacking: nothing", c, c.Approvers, c.Steps, "--dry-run")
+		add(0, "lacking: nothing", c, c.Approvers, c.Steps)
+		if inv.again(t, "changes", "list", "--limit", "1"); strings.Contains(inv.out.String(), "INCOMPLETE") {
+			t.Errorf("%s: it is marked and lacks nothing: %s", c.Name, &inv.out)
+		}
+		if len(c.Approvers) > 1 { // one person is not two
+			one := []string{"changes", "add", "--type", c.Name, "--summary", "x", "--approved-by", c.Approvers[0] + "=Ada", "--approved-by", c.Approvers[1] + "= ada"}
+			for _, s := range c.Steps {
+				one = append(one, "--done", s)
+			}
+			if code := inv.again(t, one...); code != 3 || !strings.Contains(inv.errs.String(), "by another person than the") {
+				t.Errorf("%s: exit %d: %s", c.Name, code, &inv.errs)
+			}
+		}
+	}
+	if code := inv.again(t, "changes", "verify"); code != 0 || !strings.Contains(inv.out.String(), fmt.Sprintf("%d entries", seq)) || seq < 10 {
+		t.Errorf("exit %d after %d changes: %s%s", code, seq, &inv.out, &inv.errs)
 	}
 }
 
