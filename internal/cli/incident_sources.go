@@ -142,8 +142,8 @@ func (d *deps) shiftSource(w window) incident.Source {
 		s.Missing = err
 		return s
 	}
-	var memory health.Handover
-	if _, err := d.state.Load(shiftDoc, &memory); err != nil {
+	acks, err := d.acknowledgements()
+	if err != nil {
 		s.Missing = err // half a source must not look like a whole one
 		return s
 	}
@@ -158,12 +158,35 @@ func (d *deps) shiftSource(w window) incident.Source {
 			s.Events = append(s.Events, incident.Event{At: r.StartedAt, Text: text, Signal: worse})
 		}
 	}
-	for _, ack := range memory.Acks {
-		if w.holds(ack.At) {
-			s.Events = append(s.Events, incident.Event{At: ack.At, Text: fmt.Sprintf("acknowledged %s until %s: %s", ack.ID, incident.Stamp(ack.Until), ack.Why)})
+	for _, e := range acks {
+		if w.holds(e.At) {
+			s.Events = append(s.Events, e)
 		}
 	}
 	return s
+}
+
+// acknowledgements are those that hold now, and those that the journal has.
+func (d *deps) acknowledgements() ([]incident.Event, error) {
+	var memory health.Handover
+	if _, err := d.state.Load(shiftDoc, &memory); err != nil {
+		return nil, err
+	}
+	var out []incident.Event
+	for _, ack := range memory.Acks {
+		out = append(out, incident.Event{At: ack.At, Text: fmt.Sprintf("acknowledged %s until %s: %s", ack.ID, incident.Stamp(ack.Until), ack.Why)})
+	}
+	entries, err := d.changeLog().Entries()
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		known := slices.ContainsFunc(out, func(o incident.Event) bool { return o.Text == e.Summary })
+		if e.Command == ackCommand && !known {
+			out = append(out, incident.Event{At: e.At, Text: e.Summary})
+		}
+	}
+	return out, nil
 }
 
 // statusChanges says what a shift check found that the ones before had not, and
@@ -250,7 +273,7 @@ func (d *deps) changeSource(w window) incident.Source {
 		s.Note = "the journal is not whole: see escrowctl changes verify"
 	}
 	for _, e := range entries {
-		if e.At.Before(w.changesFrom) || e.At.After(w.until) {
+		if e.At.Before(w.changesFrom) || e.At.After(w.until) || e.Command == ackCommand { // those are the shift checks'
 			continue
 		}
 		text := fmt.Sprintf("change %d (%s, %s): %s", e.Seq, e.Type, e.Outcome, e.Summary)

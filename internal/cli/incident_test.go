@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,6 +16,7 @@ import (
 	"github.com/stellarescrow/escrowctl/internal/health"
 	"github.com/stellarescrow/escrowctl/internal/httpx"
 	"github.com/stellarescrow/escrowctl/internal/incident"
+	"github.com/stellarescrow/escrowctl/internal/journal"
 	"github.com/stellarescrow/escrowctl/internal/state"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 	"github.com/stellarescrow/escrowctl/internal/ui"
@@ -127,6 +129,16 @@ func (b *incidentBed) remember(t *testing.T, secret string) {
 	b.now = b.ago(3 * time.Hour) // an hour before it began
 	b.run(t, 1, "changes", "add", "--type", "app", "--summary", "v2 "+secret, "--incomplete")
 	b.now = now
+	// One acknowledgement that is over, and the one that holds, in the journal.
+	for ago, summary := range map[time.Duration]string{
+		95 * time.Minute:  "acknowledged disk until 18:00: ordered",
+		105 * time.Minute: fmt.Sprintf("acknowledged api until %s: on it %s", incident.Stamp(b.now.Add(time.Hour)), secret),
+	} {
+		log := journal.Log{Dir: filepath.Join(b.state, "journal"), Now: func() time.Time { return b.ago(ago) }}
+		if _, err := log.Add(t.Context(), operation(ackCommand, summary)); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // timelineOf are the rows of a document's timeline, without the day.
@@ -176,6 +188,7 @@ func TestIncidentFromAlert(t *testing.T) {
 		"| " + at(2*time.Hour) + " | Alertmanager | fires: ServiceDown:api: api is down: nothing (the alert of this review) |",
 		"| " + at(110*time.Minute) + " | shift checks | api: ok -> critical |",
 		"| " + at(105*time.Minute) + " | shift checks | acknowledged api until",
+		"| " + at(95*time.Minute) + " | shift checks | acknowledged disk until 18:00: ordered |",
 		"| " + at(90*time.Minute) + " | Alertmanager | fires: IndexerLag:indexer: behind",
 		"| " + at(77*time.Minute) + " | run records | backup: critical, after 3m 0s: pg\\_dump: password=xxxxx |",
 		"| " + at(20*time.Minute) + " | shift checks | api: critical -> ok |",

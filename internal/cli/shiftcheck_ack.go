@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -11,8 +12,12 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stellarescrow/escrowctl/internal/check"
 	"github.com/stellarescrow/escrowctl/internal/health"
+	"github.com/stellarescrow/escrowctl/internal/incident"
 	"github.com/stellarescrow/escrowctl/internal/ui"
 )
+
+// ackCommand is how the journal names it.
+const ackCommand = "shift-check ack"
 
 func (a *App) shiftAckCommand() *cobra.Command {
 	var until, why string
@@ -25,11 +30,11 @@ func (a *App) shiftAckCommand() *cobra.Command {
 			"name (alerts/ServiceDown). What breaks later, gets worse, or clears and comes\n" +
 			"back is not covered." + exitStatus("0  acknowledged", "3  misuse, or nothing of that ID is broken"),
 		Example: "  escrowctl shift-check ack disk --until 18:00 --why ordered\n  escrowctl shift-check ack alerts/ServiceDown --until 4h --why INC-7\n  escrowctl shift-check ack disk --withdraw",
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if withdraw {
-				return a.shiftWithdraw(args[0])
+				return a.shiftWithdraw(cmd.Context(), args[0])
 			}
-			return a.shiftAck(args[0], until, why)
+			return a.shiftAck(cmd.Context(), args[0], until, why)
 		},
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return a.brokenKeys(), cobra.ShellCompDirectiveNoFileComp
@@ -66,7 +71,7 @@ func (a *App) brokenKeys() []string {
 	return keys
 }
 
-func (a *App) shiftAck(id, until, why string) error {
+func (a *App) shiftAck(ctx context.Context, id, until, why string) error {
 	if until == "" || strings.TrimSpace(why) == "" {
 		return &misuse{"shift-check ack: say --until when and --why"}
 	}
@@ -87,6 +92,7 @@ func (a *App) shiftAck(id, until, why string) error {
 	if err := d.state.Save(shiftDoc, memory); err != nil {
 		return err
 	}
+	d.journal(ctx, operation(ackCommand, fmt.Sprintf("acknowledged %s until %s: %s", ui.Clean(id), incident.Stamp(end), ack.Why)))
 	if a.asJSON() {
 		ack.Covers = covered
 		return a.io.JSON(ui.Document("acknowledged", ack))
@@ -100,7 +106,7 @@ func (a *App) shiftAck(id, until, why string) error {
 	return err
 }
 
-func (a *App) shiftWithdraw(id string) error {
+func (a *App) shiftWithdraw(ctx context.Context, id string) error {
 	d, memory, err := a.handover()
 	if err != nil {
 		return err
@@ -112,6 +118,7 @@ func (a *App) shiftWithdraw(id string) error {
 	if err := d.state.Save(shiftDoc, memory); err != nil {
 		return err
 	}
+	d.journal(ctx, operation(ackCommand, "acknowledgement withdrawn: "+ui.Clean(id)))
 	if a.asJSON() {
 		return a.io.JSON(ui.Document("withdrawn", id))
 	}

@@ -153,6 +153,11 @@ func TestShiftCheckByHand(t *testing.T) {
 	contains(run(0, "history"), "NOT OK", "unknown  grafana", "ok       grafana")
 	contains(run(0, "ack", "grafana", "--withdraw"), "WITHDRAWN")
 	contains(run(3, "ack", "grafana", "--withdraw"), "no acknowledgement of grafana")
+	journal, err := os.ReadFile(filepath.Join(state, "journal", "changes.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	contains(string(journal), `"acknowledged grafana until 2026-01-02 18:00:00 UTC: moving it"`, `"acknowledgement withdrawn: grafana"`)
 	contains(run(3, "--only", "grafana", "-o", "nagios"), "SHIFT UNKNOWN - 1 unknown of 1 check")
 	contains(run(3, "--only", "grafana", "--markdown", "--html", filepath.Join(state, "x.html")), "**Shift check 2026-01-02 03:04 UTC: UNKNOWN**")
 	if page, err := os.ReadFile(filepath.Join(state, "x.html")); err != nil || !bytes.Contains(page, []byte("connection refused")) {
