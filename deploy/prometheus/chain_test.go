@@ -180,6 +180,7 @@ func TestInhibition(t *testing.T) {
 type chain struct {
 	t       *testing.T
 	environ []string
+	prom    string
 }
 
 func newChain(t *testing.T, sink *testenv.Sink) *chain {
@@ -201,7 +202,7 @@ rule_files: ["%s/rules/*.yml"]
 alerting: {alertmanagers: [{static_configs: [{targets: ["%s"]}]}]}
 scrape_configs: [{job_name: node, static_configs: [{targets: ["%s"]}]}]
 `, here, strings.TrimPrefix(am.URL, "http://"), strings.TrimPrefix(node.URL, "http://")))
-	return &chain{t, []string{
+	return &chain{t: t, prom: prom.URL, environ: []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "ESCROWCTL_STATE_DIR=" + filepath.Join(dir, "state"), "ESCROWCTL_ENV=staging", "ESCROWCTL_REPORT_API_METRICS=off",
 		"ESCROWCTL_DUMP_VIA=host", "BACKUP_DIR=" + filepath.Join(dir, "backups"), "S3_BUCKET=file://" + filepath.Join(dir, "bucket"), "ESCROWCTL_REPORT_TEXTFILE_DIR=" + textfiles,
 		"ESCROWCTL_ALERTMANAGER_URL=" + am.URL, "ESCROWCTL_PROMETHEUS_URL=" + prom.URL,
@@ -304,11 +305,27 @@ func TestChain(t *testing.T) {
 	parts = c.alerts("BackupShrank", "BackupShrank:backup")
 	c.want(parts[0], "warning", "P3", "2.1", "escrowctl backup list", 4*time.Hour)
 
+	c.run(good, "backup", "verify", "latest")
+	if code, out, errs := c.run(good, "dr-test", "--engine", "local"); code != 2 { // one table is too few
+		t.Errorf("dr-test: exit %d: %s%s", code, out, errs)
+	}
+	c.run(good, "rotate-keys", "record", "API_KEYS")
+	c.run(good, "rotate-keys", "due")
+	c.run(append([]string{"ESCROWCTL_SHIFT_CHECK_TIMEOUT=1s"}, good...), "shift-check")
+	within(t, 30*time.Second, "the metrics of all", func() (bool, string) {
+		body := get(t, c.prom+"/api/v1/query?query="+url.QueryEscape("escrowctl_backup_verify_exit_code and escrowctl_dr_test_exit_code and escrowctl_secrets_exit_code and escrowctl_shift_check_exit_code"))
+		return strings.Contains(body, `"value"`), body
+	})
+	panelsHaveData(t, c.prom, "backup", "shift_check", "secrets")
+
 	if code, out, errs := c.run(nil, "backup", "ack"); code != 0 {
 		t.Fatalf("backup ack: exit %d: %s%s", code, out, errs)
 	}
-	c.alerts("none; delivery proven by Watchdog")
-	if calls := sink.Requests("/pagerduty"); len(calls) > 2 {
-		t.Errorf("a P3 paged: %d calls", len(calls))
+	parts = c.alerts("DRTestFailed", "DRTestFailed:dr-test")
+	c.want(parts[0], "critical", "P2", "2.3", "escrowctl dr-test", 4*time.Hour)
+	for _, call := range sink.Requests("/pagerduty") {
+		if strings.Contains(string(call.Body), "BackupShrank") {
+			t.Errorf("a P3 paged: %s", call.Body)
+		}
 	}
 }
