@@ -45,7 +45,7 @@ lint: ## gofmt, go vet, golangci-lint, scripts
 
 .PHONY: docs
 docs: ## write the generated parts of docs/
-	go test ./internal/cli -run TestGeneratedDocs -update
+	go test ./internal/cli -run 'TestGeneratedDocs|TestMetricsPage' -update
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s)

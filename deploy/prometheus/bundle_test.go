@@ -297,3 +297,32 @@ func TestAlertmanager(t *testing.T) {
 		}
 	}
 }
+
+var alertRow = regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (P[1-4]) \\| (\\w+) \\| ([^|]+) \\|")
+
+// TestAlertsAreDocumented holds the table of docs/monitoring.md to the rules.
+func TestAlertsAreDocumented(t *testing.T) {
+	documented := map[string]bool{}
+	for _, m := range alertRow.FindAllStringSubmatch(read(t, "../../docs/monitoring.md"), -1) {
+		documented[strings.Join(m[1:], " ")] = false
+	}
+	for _, r := range alerts(t) {
+		if r.Alert == "Watchdog" {
+			continue
+		}
+		refs := r.Labels["runbook"]
+		if r.Alert == runbook.ServiceDown {
+			refs = "RB-001 to RB-005"
+		}
+		row := strings.Join([]string{r.Alert, r.Labels["priority"], r.Labels["sla"], refs}, " ")
+		if _, ok := documented[row]; !ok {
+			t.Errorf("docs/monitoring.md has no row %s", row)
+		}
+		documented[row] = true
+	}
+	for row, there := range documented {
+		if !there {
+			t.Errorf("docs/monitoring.md has a row %s, and no rule is so", row)
+		}
+	}
+}

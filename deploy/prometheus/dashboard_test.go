@@ -132,7 +132,7 @@ func TestDashboardIsWhole(t *testing.T) {
 			refs[q.RefID] = true
 		}
 	}
-	for _, row := range []string{"Backups", "Restores", "Certificates", "Rotations", "Shift checks and schedule"} {
+	for _, row := range []string{"Backups", "Restores", "Certificates", "Rotations", "Reviews", "Shift checks and schedule"} {
 		found := false
 		for _, p := range d.Panels {
 			found = found || p.Type == "row" && p.Title == row

@@ -41,8 +41,7 @@ func metricsTables() string {
 	return b.String()
 }
 
-// TestMetricsPage holds docs/metrics.md to the declarations. With
-// ESCROWCTL_UPDATE_DOCS=1 it writes them.
+// TestMetricsPage holds docs/metrics.md to the declarations; make docs writes it.
 func TestMetricsPage(t *testing.T) {
 	page := document(t, "docs/metrics.md")
 	head, tables, found := strings.Cut(page, generatedFrom)
@@ -50,14 +49,14 @@ func TestMetricsPage(t *testing.T) {
 		t.Fatalf("docs/metrics.md has no line %s", generatedFrom)
 	}
 	want := "\n" + metricsTables()
-	if os.Getenv("ESCROWCTL_UPDATE_DOCS") == "1" {
+	if *updateDocs {
 		if err := os.WriteFile(filepath.Join("..", "..", "docs", "metrics.md"), []byte(head+generatedFrom+want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
 	if diff := cmp.Diff(want, tables); diff != "" {
-		t.Errorf("docs/metrics.md is not current (ESCROWCTL_UPDATE_DOCS=1 go test ./internal/cli -run TestMetricsPage writes it): -want +got\n%s", diff)
+		t.Errorf("docs/metrics.md is not current (make docs writes it): -want +got\n%s", diff)
 	}
 }
 

@@ -271,7 +271,7 @@ func (a *alerts) endingSilences(src alertSources) []string {
 // another thing it is about.
 func alertID(labels map[string]string) string {
 	id := cmp.Or(labels["alertname"], "unnamed")
-	for _, name := range []string{"host", "secret", "task", "metric", "service", "instance", "job", "mountpoint", "domain", "name"} {
+	for _, name := range []string{"host", "secret", "task", "id", "metric", "service", "instance", "job", "mountpoint", "domain", "name"} {
 		if v := labels[name]; v != "" {
 			return clean(id + ":" + v)
 		}
@@ -303,7 +303,7 @@ func nextCommands() map[string]string {
 		"BackupMissing": "escrowctl backup list", "BackupShrank": "escrowctl backup list", "BackupUnverified": "escrowctl backup verify latest --s3",
 		"DRTestFailed": "escrowctl dr-test", "DRTestOverdue": "escrowctl dr-test history", "RTOAtRisk": "escrowctl dr-test history",
 		"CertNotServed": "escrowctl certs renew", "CertNotValid": "escrowctl certs check",
-		"RotationOverdue": "escrowctl rotate-keys due", "RotationUnknown": "escrowctl rotate-keys due", "CronRunMissed": "escrowctl cron check",
+		"RotationOverdue": "escrowctl rotate-keys due", "RotationUnknown": "escrowctl rotate-keys due", "CronRunMissed": "escrowctl cron check", "ReviewOverdue": "escrowctl incident list",
 	}
 }
 
