@@ -73,13 +73,23 @@ quiet: build ## check the healthy sandbox 200 times (RUNS): no false alarm
 demo-down: ## remove the sandbox: containers, volumes, network, images, files
 	scripts/demo-down.sh
 
+.PHONY: release
+release: ## build dist/: static binaries, SBOMs, Debian packages, checksums
+	@scripts/tools.sh nfpm
+	scripts/release.sh
+
+.PHONY: reproducible
+reproducible: ## build the release in two directories and compare the bytes
+	@scripts/tools.sh nfpm
+	scripts/reproducible.sh
+
 .PHONY: deps
 deps: ## install the Debian packages that are missing
 	scripts/deps.sh
 
 .PHONY: tools
 tools: ## build the tools that tests and sandbox use into the cache
-	scripts/tools.sh versitygw pebble
+	scripts/tools.sh versitygw pebble nfpm
 
 .PHONY: base
 base: deps

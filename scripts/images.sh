@@ -3,7 +3,7 @@
 # no registry is needed for that and none may be reachable:
 #
 #   images.sh [base] [postgres] [redis] [s3] [nginx] [certbot] [pebble] [platform]
-#             [monitoring]            (all by default)
+#             [monitoring] [host]     (all by default)
 #
 # Each image carries a label with the hash of its recipe and is rebuilt only
 # when the recipe has changed.
@@ -22,6 +22,9 @@ readonly BASE_SETUP='set -e
 	install -d -o postgres -g postgres -m 0700 /var/lib/postgresql/data
 	install -d /docker-entrypoint-initdb.d /var/www/certbot /etc/letsencrypt /etc/pebble
 	install -d -m 1777 /data'
+# A machine on which the package is installed: what Debian has on every server,
+# and what the package recommends. No Go, no compiler.
+readonly HOST_PACKAGES=ca-certificates,cron,docker-compose,logrotate
 readonly RECIPES=deploy/sandbox/images
 
 # hash_of is a short hash of the arguments and of the files named by them.
@@ -40,19 +43,33 @@ has_recipe() {
 base_key=$(hash_of "$SUITE" "$BASE_PACKAGES" "$BASE_SETUP" 2)
 base_image=escrowctl-sandbox/base:$base_key
 
-# build_base imports a minimal Debian with the servers of the platform.
+# debian image label packages [mmdebstrap option...]: makes a minimal Debian with
+# the packages. The base, which demo-down.sh finds by its name, has no label.
+debian() {
+	local image=$1 label=$2 packages=$3 id
+	shift 3
+	say "building $image from Debian $SUITE packages (a minute)"
+	# Tagged only once the whole pipe has succeeded: half an image must not
+	# pass for a whole one.
+	id=$(as_root mmdebstrap --quiet --variant=minbase --include="$packages" \
+		--dpkgopt='path-exclude=/usr/share/locale/*' "$@" \
+		--format=tar "$SUITE" - | docker import ${label:+--change "LABEL $RECIPE_LABEL=$label"} -)
+	docker tag "$id" "$image"
+}
+
+# build_base makes a Debian with the servers of the platform.
 build_base() {
 	docker image inspect "$base_image" >/dev/null 2>&1 && return
-	say "building $base_image from Debian $SUITE packages (a minute)"
-	local id
-	# Tagged only once the whole pipe has succeeded: half an image must not
-	# pass for the base.
-	id=$(as_root mmdebstrap --quiet --variant=minbase --include="$BASE_PACKAGES" \
+	debian "$base_image" '' "$BASE_PACKAGES" \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-		--dpkgopt='path-exclude=/usr/share/locale/*' \
-		--skip=cleanup/run --customize-hook="chroot \"\$1\" sh -c '$BASE_SETUP'" \
-		--format=tar "$SUITE" - | docker import -)
-	docker tag "$id" "$base_image"
+		--skip=cleanup/run --customize-hook="chroot \"\$1\" sh -c '$BASE_SETUP'"
+}
+
+# build_host makes a Debian without the servers, and with man pages.
+build_host() {
+	local key
+	key=$(hash_of "$SUITE" "$HOST_PACKAGES" 1)
+	has_recipe "$HOST_IMAGE" "$key" || debian "$HOST_IMAGE" "$key" "$HOST_PACKAGES"
 }
 
 # build name image recipe file...: the files, copied into the base, and the
@@ -95,7 +112,7 @@ container= program=
 trap '[ -z "$container" ] || docker rm -f "$container" >/dev/null; rm -rf ${program:+"$program"}' EXIT
 need_docker
 only_one
-[ $# -gt 0 ] || set -- postgres redis s3 nginx certbot pebble platform monitoring
+[ $# -gt 0 ] || set -- postgres redis s3 nginx certbot pebble platform monitoring host
 for name in "$@"; do
 	case $name in
 	base) build_base ;;
@@ -107,6 +124,7 @@ for name in "$@"; do
 	pebble) build pebble "$PEBBLE_IMAGE" "$RECIPES"/pebble/Dockerfile "$(tool_path pebble)" ;;
 	platform) build_platform ;;
 	monitoring) build monitoring "$MONITORING_IMAGE" "$RECIPES"/monitoring/Dockerfile ;;
-	*) die "no image $name: base, postgres, redis, s3, nginx, certbot, pebble, platform or monitoring" ;;
+	host) build_host ;;
+	*) die "no image $name: base, postgres, redis, s3, nginx, certbot, pebble, platform, monitoring or host" ;;
 	esac
 done

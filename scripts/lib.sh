@@ -1,7 +1,7 @@
 # Functions that the scripts share. To be sourced by bash from the root of the
 # repository.
 
-readonly SANDBOX_PROJECT=escrowctl-sandbox
+readonly SANDBOX_PROJECT=${SANDBOX_PROJECT:-escrowctl-sandbox}
 readonly POSTGRES_IMAGE=escrowctl-sandbox/postgres:15
 readonly REDIS_IMAGE=escrowctl-sandbox/redis:7
 readonly S3_IMAGE=escrowctl-sandbox/s3:latest
@@ -10,6 +10,7 @@ readonly CERTBOT_IMAGE=escrowctl-sandbox/certbot:latest
 readonly PEBBLE_IMAGE=escrowctl-sandbox/pebble:latest
 readonly PLATFORM_IMAGE=escrowctl-sandbox/platform:latest
 readonly MONITORING_IMAGE=escrowctl-sandbox/monitoring:latest
+readonly HOST_IMAGE=escrowctl-sandbox/host:latest
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 
@@ -54,6 +55,21 @@ tool_path() {
 	awk -v name="$1" -v dir="$(tools_dir)" '
 		$1 == name { print dir "/" $1 "@" $3 "/" $1; found = 1 }
 		END { exit !found }' internal/testenv/tools.txt || die "$1 is not in internal/testenv/tools.txt"
+}
+
+# deb_version makes of `git describe` a version that sorts as Debian compares:
+# v1.2.3 is 1.2.3, four commits on 1.2.3+4.gabc, v1.2.3-rc1 is 1.2.3~rc1, and
+# without any tag it is 0~ with the commit's time.
+deb_version() {
+	local v=${1#v} dirty=
+	if [[ $v == *-dirty ]]; then v=${v%-dirty} dirty=+dirty; fi
+	case $v in
+	[0-9]*.*-[0-9]*-g*) v=${v/-/+} v=${v/-g/.g} ;;
+	[0-9]*.*-*) v=${v/-/\~} ;;
+	[0-9]*.*) ;;
+	*) v=0~$(TZ=UTC0 date -d "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M%S).$v ;;
+	esac
+	printf '%s\n' "$v$dirty"
 }
 
 # only_one waits until no other run of this script by this user is left, and
