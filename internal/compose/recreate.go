@@ -37,8 +37,9 @@ type Program struct {
 	Project *Project
 	EnvFile string   // "": the .env in the project's directory
 	Files   []string // "": those of the labels
-	// Hide are variables that must come from the .env file: they are taken out
-	// of the program's environment, which would go before it.
+	// Hide are variables that are taken out of the program's environment, which
+	// would go before the .env file, besides those that the file sets: our own
+	// DATABASE_URL is not the services'.
 	Hide []string
 }
 
@@ -127,9 +128,17 @@ func orHere(dir string) string {
 }
 
 func (g Program) environ(all []string) []string {
+	hidden := slices.Clone(g.Hide)
+	path := g.EnvFile
+	if path == "" {
+		path = filepath.Join(g.Project.dir, ".env")
+	}
+	if f, err := envfile.Read(path); err == nil { // else Compose says what is wrong with it
+		hidden = append(hidden, f.Names()...)
+	}
 	return slices.DeleteFunc(slices.Clone(all), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
-		return slices.Contains(g.Hide, name)
+		return slices.Contains(hidden, name) && name != "PATH" && name != "HOME" // which it needs itself
 	})
 }
 
