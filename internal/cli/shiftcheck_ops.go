@@ -216,7 +216,9 @@ func (d *deps) secretsProbe() check.Probe {
 			}
 			return out, nil
 		},
-		Rotate: func(name string) string { return firstCommand("rotate-keys start "+name, "runbook secrets") },
+		Rotate: func(name string) string {
+			return firstCommand("rotate-keys start "+name, "rotate-keys "+name, "runbook secrets")
+		},
 		Record: func(name string) string { return firstCommand("rotate-keys record "+name, "runbook secrets") },
 		Limit:  d.cfg.ShiftCheck.Timeout, Now: d.app.io.Now,
 	})

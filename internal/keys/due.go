@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stellarescrow/escrowctl/internal/runbook"
 )
@@ -94,7 +95,7 @@ func Due(now time.Time, last map[string]Rotated) []Deadline {
 // with a reminder when the consumers' notice must go out.
 func Calendar(now time.Time, due []Deadline) []byte {
 	var b strings.Builder
-	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\r\n", args...) }
+	line := func(format string, args ...any) { b.WriteString(fold(fmt.Sprintf(format, args...))) }
 	line("BEGIN:VCALENDAR")
 	line("VERSION:2.0")
 	line("PRODID:-//escrowctl//rotate-keys//EN")
@@ -109,14 +110,41 @@ func Calendar(now time.Time, due []Deadline) []byte {
 		line("DTSTART;VALUE=DATE:%s", day.Format("20060102"))
 		line("DTEND;VALUE=DATE:%s", day.AddDate(0, 0, 1).Format("20060102"))
 		line("SUMMARY:Rotate %s", d.Secret)
-		line("DESCRIPTION:escrowctl rotate-keys start %s", d.Secret)
+		line("DESCRIPTION:%s (escrowctl %s), last on %s", d.Frequency, command(d.Secret), d.Last.UTC().Format(time.DateOnly))
 		line("BEGIN:VALARM")
 		line("ACTION:DISPLAY")
-		line("DESCRIPTION:Tell the consumers of %s", d.Secret)
+		line("DESCRIPTION:Rotate %s within %d days: tell its consumers", d.Secret, runbook.RotationNotice/runbook.Day)
 		line("TRIGGER:-P%dD", runbook.RotationNotice/runbook.Day)
 		line("END:VALARM")
 		line("END:VEVENT")
 	}
 	line("END:VCALENDAR")
 	return []byte(b.String())
+}
+
+// command begins the rotation of a secret.
+func command(name string) string {
+	if strings.HasSuffix(name, "_KEYS") {
+		return "rotate-keys start " + name
+	}
+	return "rotate-keys " + name
+}
+
+// foldAt is how many bytes a content line has at most, without its end (3.1).
+const foldAt = 75
+
+// fold escapes the commas of a text (3.3.11), ends the line, and breaks it where
+// it is too long.
+func fold(line string) string {
+	line = strings.ReplaceAll(line, ", ", `\, `)
+	var b strings.Builder
+	for limit := foldAt; len(line) > limit; limit = foldAt - 1 {
+		cut := limit
+		for !utf8.RuneStart(line[cut]) {
+			cut--
+		}
+		b.WriteString(line[:cut] + "\r\n ")
+		line = line[cut:]
+	}
+	return b.String() + line + "\r\n"
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stellarescrow/escrowctl/internal/envfile"
 	"github.com/stellarescrow/escrowctl/internal/runbook"
@@ -302,13 +303,66 @@ func TestDue(t *testing.T) {
 		t.Errorf("%s left", due[1].Left)
 	}
 	text := string(Calendar(start, due))
-	for _, want := range []string{"BEGIN:VCALENDAR\r\n", "DTSTART;VALUE=DATE:20260501\r\n", "SUMMARY:Rotate API_KEYS\r\n", "TRIGGER:-P7D\r\n"} {
+	for _, want := range []string{
+		"DTSTART;VALUE=DATE:20260501\r\n", "SUMMARY:Rotate API_KEYS\r\n", "TRIGGER:-P7D\r\n",
+		"DESCRIPTION:quarterly (escrowctl rotate-keys start API_KEYS)\\, last on 2026\r\n -01-29\r\n",
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
 	if strings.Count(text, "BEGIN:VEVENT") != 2 {
 		t.Error("not two events")
+	}
+	calendar(t, text)
+}
+
+// calendar reads a file as RFC 5545 wants it: lines of at most 75 bytes that end
+// with CR LF, folded by a blank, each NAME[;PARAMETER]:VALUE, in components that
+// are closed in order and have what they must.
+func calendar(t *testing.T, text string) {
+	t.Helper()
+	if strings.Count(text, "\n") != strings.Count(text, "\r\n") || !strings.HasSuffix(text, "\r\n") || !utf8.ValidString(text) {
+		t.Error("a line that does not end with CR LF")
+	}
+	for line := range strings.SplitSeq(text, "\r\n") {
+		if len(line) > 75 {
+			t.Errorf("%d bytes: %q", len(line), line)
+		}
+	}
+	must := map[string][]string{"VCALENDAR": {"VERSION", "PRODID"}, "VEVENT": {"UID", "DTSTAMP", "DTSTART"}, "VALARM": {"ACTION", "TRIGGER", "DESCRIPTION"}}
+	var open []string
+	var have []map[string]int
+	uids := map[string]bool{}
+	for line := range strings.SplitSeq(strings.TrimSuffix(strings.ReplaceAll(text, "\r\n ", ""), "\r\n"), "\r\n") {
+		name, value, ok := strings.Cut(line, ":")
+		name, _, _ = strings.Cut(name, ";")
+		switch {
+		case !ok || name == "" || name != strings.ToUpper(name):
+			t.Errorf("no content line: %q", line)
+		case name == "BEGIN":
+			open, have = append(open, value), append(have, map[string]int{})
+		case name == "END":
+			last := len(open) - 1
+			if last < 0 || open[last] != value {
+				t.Fatalf("%q closes %q", line, open)
+			}
+			for _, p := range must[value] {
+				if have[last][p] != 1 {
+					t.Errorf("%s has %d of %s", value, have[last][p], p)
+				}
+			}
+			open, have = open[:last], have[:last]
+		default:
+			have[len(have)-1][name]++
+			if name == "UID" && uids[value] {
+				t.Errorf("%s twice", value)
+			}
+			uids[value] = true
+		}
+	}
+	if len(open) > 0 {
+		t.Errorf("not closed: %q", open)
 	}
 }
 
