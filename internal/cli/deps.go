@@ -112,12 +112,17 @@ func (d *deps) storeAt(ctx context.Context, addr store.Address) (store.Store, er
 	if addr.Bucket == "" {
 		return store.NewDir(addr.Dir), nil
 	}
+	return s3store.New(ctx, d.bucketOptions(addr))
+}
+
+// bucketOptions are those of a bucket, for escrowctl's own credentials.
+func (d *deps) bucketOptions(addr store.Address) s3store.Options {
 	c, keys := d.cfg.S3, d.cfg.Credentials
-	return s3store.New(ctx, s3store.Options{
+	return s3store.Options{
 		AccessKeyID: keys.AccessKeyID, SecretAccessKey: keys.SecretAccessKey.Reveal(), SessionToken: keys.SessionToken.Reveal(),
 		Bucket: addr.Bucket, Prefix: addr.Prefix, Region: c.Region, Endpoint: c.Endpoint, PathStyle: c.PathStyle == config.On, HostStyle: c.PathStyle == config.Off,
 		StorageClass: c.StorageClass, NoChecksum: c.Checksum == "none", PartSize: int64(c.PartSize), Concurrency: c.Concurrency,
-	})
+	}
 }
 
 // identities reads the age identity file; none if no file is named.

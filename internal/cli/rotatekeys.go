@@ -27,11 +27,12 @@ func keyLists() []string { return []string{"API_KEYS", "ADMIN_KEYS"} }
 
 func (a *App) rotateKeysCommand() *cobra.Command {
 	var dryRun bool
-	var why string
+	var why, fresh string
+	names := append(passwords(), s3Word)
 	cmd := &cobra.Command{
-		Use: "rotate-keys [SECRET]", Short: "rotate keys and passwords, proven at every step", GroupID: "ops", ValidArgs: passwords(),
+		Use: "rotate-keys [SECRET]", Short: "rotate keys and passwords, proven at every step", GroupID: "ops", ValidArgs: names,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 1 && slices.Contains(passwords(), args[0]) {
+			if len(args) == 1 && slices.Contains(names, args[0]) {
 				return nil
 			}
 			return noArgs(cmd, args)
@@ -47,18 +48,26 @@ func (a *App) rotateKeysCommand() *cobra.Command {
 			"A failed proof rolls back by itself. An action that was killed is run again.\n" +
 			"POSTGRES_PASSWORD, REDIS_PASSWORD and GRAFANA_ADMIN_PASSWORD are changed in one\n" +
 			"go: on the server, in .env and its URLs, then in every service that holds it,\n" +
-			"and proven.\n" +
+			"and proven. S3 puts credentials that were made in IAM in the place of the old\n" +
+			"ones, once they are proven on the bucket; retire S3 sees that the old ones are\n" +
+			"dead.\n" +
 			"Alone, rotate-keys shows where every rotation stands and what comes next." +
 			exitStatus("0  done, or nothing is due", "1  a rotation is overdue", "2  failed; rolled back if it says so", "3  not allowed yet, misuse, or cannot be proven: nothing was changed"),
-		Example: "  escrowctl rotate-keys\n  escrowctl rotate-keys start API_KEYS --per-consumer web,mobile --out keys\n  escrowctl rotate-keys activate API_KEYS --dry-run\n  escrowctl rotate-keys POSTGRES_PASSWORD --dry-run",
+		Example: "  escrowctl rotate-keys\n  escrowctl rotate-keys start API_KEYS --per-consumer web,mobile --out keys\n  escrowctl rotate-keys activate API_KEYS --dry-run\n  escrowctl rotate-keys POSTGRES_PASSWORD --dry-run\n  escrowctl rotate-keys S3 --new /root/new-key --dry-run",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 1 {
+			switch {
+			case len(args) == 1 && args[0] == s3Word:
+				return a.exchange(cmd.Context(), s3Step{do: keys.Swap, file: fresh, why: why, dryRun: dryRun})
+			case fresh != "":
+				return &misuse{"--new is for rotate-keys S3"}
+			case len(args) == 1:
 				return a.swap(cmd.Context(), args[0], why, false, dryRun)
 			}
 			return a.rotationStatus()
 		},
 	}
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "of a password: say what would be done")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "of a password or S3: say what would be done")
+	cmd.Flags().StringVar(&fresh, "new", "", "of S3: the `file` with the new credentials; - is stdin")
 	cmd.Flags().StringVar(&why, "why", "", "the `reason`, for the journal")
 	cmd.AddCommand(a.rotateStartCommand(), a.rotateNotifyCommand(), a.rotateCancelCommand(),
 		a.rotateStatusCommand(), a.rotateDueCommand(), a.rotateRecordCommand(),
@@ -173,8 +182,11 @@ func (a *App) rotateActCommand(do keys.Action, short, long string) *cobra.Comman
 	var dryRun bool
 	var why string
 	all := keyLists()
-	if do == keys.Rollback {
-		all = append(all, passwords()...)
+	switch do {
+	case keys.Rollback:
+		all = append(append(all, passwords()...), s3Word)
+	case keys.Retire:
+		all = append(all, s3Word)
 	}
 	args, names := secretArg(all)
 	cmd := &cobra.Command{
@@ -182,7 +194,10 @@ func (a *App) rotateActCommand(do keys.Action, short, long string) *cobra.Comman
 		Long:    long + exitStatus("0  done and proven", "2  failed; rolled back if it says so", "3  not allowed yet, or cannot be proven: nothing was changed"),
 		Example: fmt.Sprintf("  escrowctl rotate-keys %s API_KEYS --dry-run\n  escrowctl rotate-keys %s API_KEYS", do, do),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if slices.Contains(passwords(), args[0]) {
+			switch {
+			case args[0] == s3Word:
+				return a.exchange(cmd.Context(), s3Step{do: do, why: why, dryRun: dryRun})
+			case slices.Contains(passwords(), args[0]):
 				return a.swap(cmd.Context(), args[0], why, true, dryRun)
 			}
 			return a.rotating(cmd.Context(), args[0], dryRun, func(ctx context.Context, d *deps, r *keys.Rotator) (Outcome, error) {
@@ -247,7 +262,7 @@ func (a *App) rotateAct(ctx context.Context, d *deps, r *keys.Rotator, do keys.A
 		return Outcome{}, a.rotatePlan(r, rot, do)
 	}
 	if do == keys.Retire {
-		a.io.Log("whether the old keys are still in use cannot be known: the API does not tell")
+		a.io.Log(oldUseUnknown)
 	}
 	rot, proof, err := r.Do(ctx, do, why)
 	out := a.rotated(rot, proof, do, err)
@@ -289,8 +304,15 @@ func (a *App) rotatePlan(r *keys.Rotator, rot keys.Rotation, do keys.Action) err
 	}
 	_, _ = fmt.Fprintf(a.io.Out, "would change   %s in %s\n  from         %s\n  to           %s\nwould recreate service %s alone, if it does not hold that yet\nwould prove    these keys accepted, all others and none refused\n",
 		r.Secret, ui.Clean(r.EnvFile), strings.Join(now, " "), strings.Join(after, " "), r.Service.Name())
+	if do == keys.Retire {
+		_, _ = fmt.Fprintf(a.io.Out, "%s: ask them\n", oldUseUnknown)
+	}
 	return nil
 }
+
+// oldUseUnknown is what retire says: nothing that the API answers (health,
+// metrics) has the use of its keys.
+const oldUseUnknown = "whether the old keys are still in use cannot be known: the API does not tell"
 
 // journalRotation writes the change into the journal.
 func (d *deps) journalRotation(ctx context.Context, rot keys.Rotation, do keys.Action, why, verdict string, err error) {
@@ -349,7 +371,9 @@ func rotationError(err error) error {
 func nextStep(rot keys.Rotation, now time.Time) string {
 	switch {
 	case rot.Doing == keys.Swap:
-		return fmt.Sprintf("it began and did not end: escrowctl rotate-keys %s, or rollback", rot.Secret)
+		return fmt.Sprintf("it began and did not end: escrowctl rotate-keys %s, or rollback", strings.TrimSuffix(rot.Secret, " credentials"))
+	case rot.Secret == keys.CredentialsName && rot.Stage == keys.Verified:
+		return "deactivate the old access key where it was made (IAM), then escrowctl rotate-keys retire S3"
 	case rot.Doing != "":
 		return fmt.Sprintf("%s began and did not end: escrowctl rotate-keys %s %s, or rollback", rot.Doing, resume(rot.Doing), rot.Secret)
 	case rot.Emergency && rot.Stage == keys.Planned:

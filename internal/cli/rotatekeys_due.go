@@ -38,7 +38,7 @@ func (a *App) rotationStatus() error {
 		Next string `json:"next,omitempty"`
 	}
 	rows := []row{}
-	for _, name := range append(keyLists(), passwords()...) {
+	for _, name := range append(append(keyLists(), passwords()...), keys.CredentialsName) {
 		r := &keys.Rotator{Secret: name, Docs: d.state}
 		rot, found, err := r.Current()
 		if err != nil {
@@ -209,7 +209,7 @@ func (a *App) rotateRecordCommand() *cobra.Command {
 	for _, s := range runbook.Secrets() {
 		all = append(all, s.Name)
 	}
-	all = append(all, "S3")
+	all = append(all, s3Word)
 	args, names := secretArg(all)
 	cmd := &cobra.Command{
 		Use: "record SECRET", Short: "note a rotation that was done by hand", Args: args, ValidArgs: names,
@@ -234,8 +234,8 @@ func (a *App) rotateRecordCommand() *cobra.Command {
 }
 
 func (a *App) rotateRecord(ctx context.Context, name string, at time.Time, why string, dryRun bool) error {
-	if name == "S3" {
-		name = "S3 credentials"
+	if name == s3Word {
+		name = keys.CredentialsName
 	}
 	text := fmt.Sprintf("%s was rotated by hand on %s", name, at.Format(time.DateOnly))
 	if dryRun {

@@ -248,6 +248,9 @@ func TestRotation(t *testing.T) {
 	b.must(t, 3, "rotate-keys", "retire", "API_KEYS")
 	stays.end()
 	b.offset = 9 * 24 * time.Hour
+	if out := b.must(t, 0, "rotate-keys", "retire", "API_KEYS", "--dry-run"); !strings.Contains(out, "cannot be known") {
+		t.Errorf("a dry run says %s", out)
+	}
 	out = b.must(t, 0, "rotate-keys", "retire", "API_KEYS")
 	if !strings.Contains(out, "API_KEYS is retired") || !strings.Contains(out, "cannot be known") {
 		t.Errorf("retire says %s", out)

@@ -177,16 +177,32 @@ func loaded(lives []Live, want []secret.Value) bool {
 // await waits until the service's containers hold the keys, are healthy and
 // answer.
 func (r *Rotator) await(ctx context.Context, want []secret.Value) error {
+	return r.until(ctx, r.Service.Name(), func(ctx context.Context) error { return r.ready(ctx, want) }, r.Service.Recreate)
+}
+
+// nudgeEvery is how often Compose is asked again while a service is not ready. A
+// recreate that was killed may have left the engine stopping a container that
+// Compose just saw running.
+const nudgeEvery = 10 * time.Second
+
+// until waits for a service.
+func (r *Rotator) until(ctx context.Context, service string, ready, recreate func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
+	nudge := time.NewTicker(nudgeEvery)
+	defer nudge.Stop()
 	for {
-		err := r.ready(ctx, want)
+		err := ready(ctx)
 		if err == nil {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("service %s is not ready after %s: %w: see its log (docker compose logs --tail 50 %s)", r.Service.Name(), r.Timeout, err, r.Service.Name())
+			return fmt.Errorf("service %s is not ready after %s: %w: see its log (docker compose logs --tail 50 %s)", service, r.Timeout, err, service)
+		case <-nudge.C:
+			if err := recreate(ctx); err != nil && ctx.Err() == nil {
+				return err
+			}
 		case <-time.After(200 * time.Millisecond):
 		}
 	}

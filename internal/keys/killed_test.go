@@ -51,6 +51,8 @@ func (b *bed) act(ctx context.Context, what string) error {
 			return os.WriteFile(filepath.Join(b.dir, "told"), nil, 0o600)
 		})
 		return err
+	case "exchange":
+		return b.switchTo()
 	case "cancel":
 		_, err := b.Cancel("", false)
 		return err

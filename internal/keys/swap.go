@@ -215,7 +215,18 @@ func (s *Swapper) establish(ctx context.Context, rot *Rotation, p pair, from, to
 			return nil, err
 		}
 	}
-	services, err := s.services(ctx, rot, from)
+	services, err := s.remake(ctx, rot, from, back)
+	if err != nil && !back {
+		return services, err
+	}
+	s.step("prove")
+	return services, errors.Join(err, s.prove(ctx, from, to))
+}
+
+// remake makes the services anew that hold the text, and waits until they are
+// ready. It returns those that it came to.
+func (s *Swapper) remake(ctx context.Context, rot *Rotation, text string, back bool) ([]string, error) {
+	services, err := s.services(ctx, rot, text)
 	if err != nil {
 		return nil, err
 	}
@@ -232,8 +243,7 @@ func (s *Swapper) establish(ctx context.Context, rot *Rotation, p pair, from, to
 		}
 		failed = append(failed, err)
 	}
-	s.step("prove")
-	return services, errors.Join(append(failed, s.prove(ctx, from, to))...)
+	return services, errors.Join(failed...)
 }
 
 // take makes the server accept a password. It comes with the one that is on its
@@ -257,6 +267,9 @@ func (s *Swapper) raise(ctx context.Context, service, from, to string) error {
 	s.say("%s does not answer: making it anew first", service)
 	s.step("recreate " + service)
 	if err := s.Users.Recreate(ctx, service); err != nil {
+		return err
+	}
+	if err := s.await(ctx, service); err != nil {
 		return err
 	}
 	if err := s.login(ctx, from); err != nil && !errors.Is(err, ErrRefused) {
@@ -302,19 +315,9 @@ func (s *Swapper) services(ctx context.Context, rot *Rotation, text string) ([]s
 }
 
 func (s *Swapper) await(ctx context.Context, service string) error {
-	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
-	defer cancel()
-	for {
-		err := s.Users.Ready(ctx, service)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("service %s is not ready after %s: %w: see its log (docker compose logs --tail 50 %s)", service, s.Timeout, err, service)
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
+	return s.until(ctx, service,
+		func(ctx context.Context) error { return s.Users.Ready(ctx, service) },
+		func(ctx context.Context) error { return s.Users.Recreate(ctx, service) })
 }
 
 func (s *Swapper) prove(ctx context.Context, from, to string) error {
@@ -335,9 +338,14 @@ func (s *Swapper) prove(ctx context.Context, from, to string) error {
 	} else if !errors.Is(err, ErrRefused) {
 		return fmt.Errorf("proof: whether the old password is refused: %w", err)
 	}
-	holders, err := s.Users.Holders(ctx, secret.New(from))
+	return s.unheld(ctx, from)
+}
+
+// unheld sees that no container was made with the text.
+func (s *Swapper) unheld(ctx context.Context, text string) error {
+	holders, err := s.Users.Holders(ctx, secret.New(text))
 	if err == nil && len(holders) > 0 {
-		err = fmt.Errorf("proof: made with the old password still: %s", strings.Join(holders, ", "))
+		err = fmt.Errorf("proof: made with the old one still: %s", strings.Join(holders, ", "))
 	}
 	return err
 }

@@ -23,6 +23,9 @@ var (
 	ErrExist = errors.New("the object exists already")
 	// ErrMismatch says that a stored object is not what was sent.
 	ErrMismatch = errors.New("the stored object is not what was sent")
+	// ErrCredentials says that the store does not know the credentials, or no
+	// longer: what they may do is another matter.
+	ErrCredentials = errors.New("the credentials are refused")
 	// ErrChanged says that an object was replaced while it was being read.
 	ErrChanged = errors.New("the object changed while it was being read")
 )

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,6 +30,7 @@ type S3Server struct {
 	port     int
 	dir      string
 	tool     string
+	flags    []string
 	watchdog *watchdog
 	process  *process
 }
@@ -36,11 +38,22 @@ type S3Server struct {
 // S3 starts an S3 server without buckets, and stops it at the end of the test.
 func S3(t testing.TB) *S3Server {
 	t.Helper()
+	return newS3(t, nil)
+}
+
+// S3Users starts one that has users of its own besides the root: see AddUser.
+func S3Users(t testing.TB) *S3Server {
+	t.Helper()
+	return newS3(t, []string{"--iam-dir", t.TempDir(), "--iam-cache-disable"})
+}
+
+func newS3(t testing.TB, flags []string) *S3Server {
+	t.Helper()
 	tool := Tool(t, "versitygw")
 	dir := tempDir(t, "s3", nil)
 	s := &S3Server{
 		Region: "us-east-1", AccessKey: "AKIATEST" + rand.Text()[:12], SecretKey: "s3/" + rand.Text(),
-		Root: filepath.Join(dir, "buckets"), dir: dir, tool: tool,
+		Root: filepath.Join(dir, "buckets"), dir: dir, tool: tool, flags: flags,
 	}
 	if err := os.Mkdir(s.Root, 0o755); err != nil {
 		t.Fatalf("testenv: %v", err)
@@ -100,6 +113,28 @@ func (s *S3Server) Bucket(t testing.TB) string {
 	return name
 }
 
+// AddUser makes a user, who is his access key, with a role: admin, userplus or
+// user, of whom only the first has a right to what others own.
+func (s *S3Server) AddUser(t testing.TB, accessKey, secretKey, role string) {
+	t.Helper()
+	s.admin(t, "create-user", "--access", accessKey, "--secret", secretKey, "--role", role)
+}
+
+// DeleteUser takes a user away, as deactivating an access key does.
+func (s *S3Server) DeleteUser(t testing.TB, accessKey string) {
+	t.Helper()
+	s.admin(t, "delete-user", "--access", accessKey)
+}
+
+func (s *S3Server) admin(t testing.TB, args ...string) {
+	t.Helper()
+	cmd := exec.Command(s.tool, append([]string{"admin", "--endpoint-url", s.Endpoint, "--region", s.Region}, args...)...)
+	cmd.Env = append(os.Environ(), "ADMIN_ACCESS_KEY_ID="+s.AccessKey, "ADMIN_SECRET_ACCESS_KEY="+s.SecretKey)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("testenv: versitygw admin %s: %v: %s", args[0], err, out)
+	}
+}
+
 // Stop kills the server, as an outage does. Start brings it back with its data.
 func (s *S3Server) Stop(t testing.TB) {
 	t.Helper()
@@ -138,7 +173,7 @@ func (s *S3Server) Start(t testing.TB) {
 
 func (s *S3Server) start(t testing.TB) error {
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port))
-	cmd := exec.Command(s.tool, "--port", addr, "--region", s.Region, "--quiet", "posix", s.Root)
+	cmd := exec.Command(s.tool, slices.Concat([]string{"--port", addr, "--region", s.Region, "--quiet"}, s.flags, []string{"posix", s.Root})...)
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+s.AccessKey, "ROOT_SECRET_KEY="+s.SecretKey)
 	p, err := launch(cmd, s.dir, "versitygw", nil)
 	if err != nil {

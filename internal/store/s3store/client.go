@@ -23,6 +23,14 @@ import (
 const connectTimeout = 10 * time.Second
 
 func newClient(ctx context.Context, opt Options) (*s3.Client, error) {
+	cfg, err := sdkConfig(ctx, opt)
+	if err != nil {
+		return nil, err
+	}
+	return s3.NewFromConfig(cfg, opt.apply), nil
+}
+
+func sdkConfig(ctx context.Context, opt Options) (aws.Config, error) {
 	// The SDK adds AWS_CA_BUNDLE to a client of this type only, so it is
 	// wrapped further down. It also fetches the credentials.
 	transport := awshttp.NewBuildableClient().WithDialerOptions(func(d *net.Dialer) {
@@ -51,12 +59,12 @@ func newClient(ctx context.Context, opt Options) (*s3.Client, error) {
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
-		return nil, fmt.Errorf("S3 configuration: %w: check the AWS_* variables and the files in ~/.aws", err)
+		return cfg, fmt.Errorf("S3 configuration: %w: check the AWS_* variables and the files in ~/.aws", err)
 	}
 	if cfg.Region == "" {
 		cfg.Region = "us-east-1"
 	}
-	return s3.NewFromConfig(cfg, opt.apply), nil
+	return cfg, nil
 }
 
 func (o *Options) apply(c *s3.Options) {

@@ -89,6 +89,8 @@ func (s *Store) explain(e *Error, o op) error {
 	case e.Code == "NoSuchKey", e.Code == "NotFound", e.Status == 404 && e.Code == "":
 		// A HEAD says NotFound, a GET NoSuchKey.
 		e.Err = fmt.Errorf("%w: %w", store.ErrNotExist, e.Err)
+	case e.Code == "InvalidAccessKeyId", e.Code == "SignatureDoesNotMatch", e.Code == "XAdminUserNotFound":
+		e.Err = fmt.Errorf("%w: %w", store.ErrCredentials, e.Err)
 	}
 	e.Hint = s.hint(e, o)
 	return e
