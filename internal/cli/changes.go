@@ -156,10 +156,11 @@ func (a *App) changesVerifyCommand() *cobra.Command {
 		Use: "verify", Short: "find edits and gaps in the journal", Args: noArgs,
 		Long: "Reads the whole chain of hashes: entries that were edited, removed, inserted or\n" +
 			"put in another order, also at the end. Who can write the state directory can\n" +
-			"replace the journal as a whole: journal.mirror keeps a copy in the bucket." +
-			exitStatus("0  whole", "1  the last line is torn by a kill: the next change mends it", "2  edited, or entries are missing"),
+			"replace the journal as a whole: with journal.mirror it is held against the\n" +
+			"copies in the bucket too, which finds that." +
+			exitStatus("0  whole", "1  the last line is torn by a kill, or not all is in the bucket: the next\n     change mends it", "2  edited, or entries are missing", "3  the bucket cannot be asked"),
 		Example: "  escrowctl changes verify",
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, err := a.open(looks)
 			if err != nil {
 				return err
@@ -170,8 +171,14 @@ func (a *App) changesVerifyCommand() *cobra.Command {
 				return err
 			}
 			status := check.OK
+			more, err := d.compareMirror(cmd.Context())
+			if err != nil {
+				status = check.Unknown
+				more = []journal.Finding{{What: "it is not compared with the bucket: " + d.scrub(err).Error(), Minor: true}}
+			}
+			findings = append(findings, more...)
 			for _, f := range findings {
-				if strings.Contains(f.What, "is torn") {
+				if f.Minor {
 					status = check.Worst(status, check.Warning)
 				} else {
 					status = check.Critical

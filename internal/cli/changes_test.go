@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -142,6 +143,52 @@ func TestMirror(t *testing.T) {
 	if err != nil || len(objects) != 3 {
 		t.Errorf("the bucket has %q, %v; said %s", objects, err, &inv.errs)
 	}
+	verify := func(code int, want string) {
+		t.Helper()
+		inv.out.Reset()
+		if got := inv.run(t, "changes", "verify"); got != code || !strings.Contains(inv.out.String(), want) {
+			t.Errorf("exit %d, want %d and %q: %s%s", got, code, want, &inv.out, &inv.errs)
+		}
+	}
+	verify(0, "3 entries")
+
+	// The journal is replaced as a whole, with its head, by a shorter one.
+	dir := filepath.Join(mustGetwd(t), "state", "journal")
+	if err := os.Rename(dir, dir+".kept"); err != nil {
+		t.Fatal(err)
+	}
+	verify(2, "as number 1 to 3: the journal was edited or replaced")
+	if code := inv.run(t, "changes", "add", "--type", "app", "--summary", "y", "--incomplete"); code != 1 {
+		t.Fatalf("exit %d: %s", code, &inv.errs)
+	}
+	verify(2, "as number 1 to 3: the journal was edited or replaced")
+	if objects, _ := filepath.Glob(filepath.Join(bucket, "later", "there", "*-000001-*.json")); len(objects) != 2 {
+		t.Errorf("the other journal is not mirrored: %q", objects)
+	}
+	if err := errors.Join(os.RemoveAll(dir), os.Rename(dir+".kept", dir)); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range objects {
+		if strings.Contains(o, "-000003-") {
+			if err := os.Remove(o); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	verify(2, "as number 1:") // what the other journal left is never forgotten
+	for _, o := range objects {
+		_ = os.Remove(o)
+	}
+	others, _ := filepath.Glob(filepath.Join(bucket, "later", "there", "*-000001-*.json"))
+	for _, o := range others {
+		_ = os.Remove(o)
+	}
+	verify(1, "the bucket has no copy of number 1 to 3")
+	if err := os.RemoveAll(filepath.Join(bucket, "later")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, blocked, "")
+	verify(3, "it is not compared with the bucket")
 }
 
 func mustGetwd(t *testing.T) string {

@@ -1,12 +1,13 @@
 package cli
 
 import (
-	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -120,37 +121,72 @@ func (d *deps) mirrorChanges(ctx context.Context) error {
 	if bucket == nil {
 		return errors.New("no bucket is set: set s3.bucket, or turn journal.mirror off")
 	}
-	var sent struct {
-		Seq int `json:"seq"`
-	}
-	if _, err := d.state.Load(mirrorDoc, &sent); err != nil {
-		return err
-	}
 	entries, err := d.changeLog().Entries()
 	if err != nil {
 		return err
 	}
+	var sent mirrored
+	if _, err := d.state.Load(mirrorDoc, &sent); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(entries, func(e journal.Entry) bool { return e.Seq == sent.Seq && e.Hash == sent.Hash }) {
+		sent = mirrored{} // another journal: the bucket takes no entry twice
+	}
 	for _, e := range entries {
-		if e.Seq <= sent.Seq || len(e.Hash) < 12 {
+		if e.Seq <= sent.Seq || len(e.Hash) < sha256.Size {
 			continue
 		}
-		line, err := json.Marshal(struct {
-			journal.Entry
-			Hash string `json:"hash"`
-		}{e, e.Hash})
+		line, err := json.Marshal(hashed{e, e.Hash})
 		if err != nil {
 			return err
 		}
-		name := fmt.Sprintf("escrowctl-change-%s-%06d-%s.json", e.At.UTC().Format("20060102T150405Z"), e.Seq, e.Hash[:12])
-		if err := bucket.Put(ctx, name, append(bytes.TrimSpace(line), '\n')); err != nil && !errors.Is(err, store.ErrExist) {
+		if err := bucket.Put(ctx, e.CopyName(), append(line, '\n')); err != nil && !errors.Is(err, store.ErrExist) {
 			return err
 		}
-		sent.Seq = e.Seq
+		sent = mirrored{e.Seq, e.Hash}
 		if err := d.state.Save(mirrorDoc, sent); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// mirrored is the newest entry that the bucket has.
+type mirrored struct {
+	Seq  int    `json:"seq"`
+	Hash string `json:"hash"`
+}
+
+// compareMirror holds the journal against its copies, where it has any.
+func (d *deps) compareMirror(ctx context.Context) ([]journal.Finding, error) {
+	if !d.cfg.Journal.Mirror {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, mirrorLimit)
+	defer cancel()
+	bucket, err := d.remote(ctx)
+	if err == nil && bucket == nil {
+		err = errors.New("no bucket is set: set s3.bucket, or turn journal.mirror off")
+	}
+	if err != nil {
+		return nil, err
+	}
+	entries, err := d.changeLog().Entries()
+	if err != nil {
+		return nil, err
+	}
+	objects, err := bucket.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var copies []journal.Copy
+	for _, o := range objects {
+		if c, ok := journal.ParseCopy(o.Name); ok {
+			copies = append(copies, c)
+		}
+	}
+	host, _ := os.Hostname() // then those of the journal's hosts count alone
+	return journal.Compare(entries, copies, host), nil
 }
 
 // isAny says whether err is one of the given.

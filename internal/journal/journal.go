@@ -212,6 +212,8 @@ func (l *Log) Entries() ([]Entry, error) {
 type Finding struct {
 	Line int    `json:"line"` // of the file; 0 for the file as a whole
 	What string `json:"what"`
+	// Minor is what proves no edit.
+	Minor bool `json:"minor,omitempty"`
 }
 
 // Verify reads the whole chain and returns what is wrong with it, and how many
@@ -224,10 +226,10 @@ func (l *Log) Verify() (entries int, findings []Finding, err error) {
 	}
 	known, err := l.head()
 	if err != nil {
-		findings = append(findings, Finding{0, err.Error()})
+		findings = append(findings, Finding{What: err.Error()})
 	}
 	note := func(line int, format string, args ...any) {
-		findings = append(findings, Finding{line, fmt.Sprintf(format, args...)})
+		findings = append(findings, Finding{Line: line, What: fmt.Sprintf(format, args...)})
 	}
 	var prev Entry
 	line := 0
@@ -235,6 +237,7 @@ func (l *Log) Verify() (entries int, findings []Finding, err error) {
 		line++
 		if !bytes.HasSuffix(text, []byte{'\n'}) {
 			note(line, "the last line is torn: its writer was killed, and the next entry takes its place")
+			findings[len(findings)-1].Minor = true
 			break
 		}
 		e, sound, err := open(bytes.TrimSuffix(text, []byte{'\n'}))

@@ -188,3 +188,22 @@ func TestForged(t *testing.T) {
 		t.Errorf("%v, %v", findings, err)
 	}
 }
+
+// TestCopyName: what a copy's name tells is what it was made of, whatever the
+// host is called.
+func TestCopyName(t *testing.T) {
+	t.Parallel()
+	e := Entry{Seq: 12, At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Hash: "0123456789abcdef"}
+	for by, host := range map[string]string{"alice@db-1.example": "db-1.example", "alice@": "_", "nobody": "nobody", "a@b@c/../d é": "c_.._d__"} {
+		e.By = by
+		c, ok := ParseCopy(e.CopyName())
+		if want := (Copy{host, 12, "0123456789ab"}); !ok || c != want {
+			t.Errorf("%q: %s is %+v, %v", by, e.CopyName(), c, ok)
+		}
+	}
+	for _, name := range []string{"", "stellar_escrow_20260102T030405Z.sql.gz", "escrowctl-change-20260102T030405Z-000001-0123456789ab.json", "escrowctl-change-.json"} {
+		if c, ok := ParseCopy(name); ok {
+			t.Errorf("%s is %+v", name, c)
+		}
+	}
+}
