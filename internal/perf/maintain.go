@@ -326,7 +326,11 @@ func (m Maintenance) watch(ctx context.Context, t Task) {
 	look := &meter{q: m.Look, now: m.Now}
 	for sleep(ctx, 500*time.Millisecond) == nil {
 		var at struct{ Done, Total int64 }
-		if err := look.read(ctx, "progress", query, &at, t.oid); err == nil && at.Total > 0 {
+		// A query that is broken off takes its session with it, which is needed still.
+		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		err := look.read(asking, "progress", query, &at, t.oid)
+		cancel()
+		if err == nil && at.Total > 0 {
 			m.Progress(t, at.Done, at.Total)
 		}
 	}
