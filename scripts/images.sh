@@ -4,6 +4,8 @@
 #
 #   images.sh [base] [postgres] [redis] [s3] [nginx] [certbot] [pebble] [platform]
 #             [monitoring] [host]     (all by default)
+#   images.sh postgres13 | postgres17 (each on a base of its own, a minute and
+#             400 MB: for tests of other versions, which skip without them)
 #
 # Each image carries a label with the hash of its recipe and is rebuilt only
 # when the recipe has changed.
@@ -40,27 +42,31 @@ has_recipe() {
 	[ "$(docker image inspect -f "{{index .Config.Labels \"$RECIPE_LABEL\"}}" "$1" 2>/dev/null)" = "$2" ]
 }
 
-base_key=$(hash_of "$SUITE" "$BASE_PACKAGES" "$BASE_SETUP" 2)
-base_image=escrowctl-sandbox/base:$base_key
+# use_base chooses the Debian release and the packages that images are built on.
+use_base() {
+	suite=$1 base_packages=$2
+	base_key=$(hash_of "$suite" "$base_packages" "$BASE_SETUP" 2)
+	base_image=escrowctl-sandbox/base:$base_key
+}
 
 # debian image label packages [mmdebstrap option...]: makes a minimal Debian with
 # the packages. The base, which demo-down.sh finds by its name, has no label.
 debian() {
 	local image=$1 label=$2 packages=$3 id
 	shift 3
-	say "building $image from Debian $SUITE packages (a minute)"
+	say "building $image from Debian $suite packages (a minute)"
 	# Tagged only once the whole pipe has succeeded: half an image must not
 	# pass for a whole one.
 	id=$(as_root mmdebstrap --quiet --variant=minbase --include="$packages" \
 		--dpkgopt='path-exclude=/usr/share/locale/*' "$@" \
-		--format=tar "$SUITE" - | docker import ${label:+--change "LABEL $RECIPE_LABEL=$label"} -)
+		--format=tar "$suite" - | docker import ${label:+--change "LABEL $RECIPE_LABEL=$label"} -)
 	docker tag "$id" "$image"
 }
 
 # build_base makes a Debian with the servers of the platform.
 build_base() {
 	docker image inspect "$base_image" >/dev/null 2>&1 && return
-	debian "$base_image" '' "$BASE_PACKAGES" \
+	debian "$base_image" '' "$base_packages" \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 		--skip=cleanup/run --customize-hook="chroot \"\$1\" sh -c '$BASE_SETUP'"
 }
@@ -100,6 +106,19 @@ build() {
 	container=
 }
 
+# build_version builds a PostgreSQL of another Debian release: the same recipe,
+# with the version in its paths.
+build_version() {
+	use_base "$2" "postgresql-$1"
+	versioned=$(mktemp -d)
+	cp "$RECIPES"/postgres/{Dockerfile,docker-entrypoint.sh} "$versioned"
+	sed -i "s|/usr/lib/postgresql/15/|/usr/lib/postgresql/$1/|" "$versioned/Dockerfile"
+	build "postgres$1" "escrowctl-sandbox/postgres:$1" "$versioned"/{Dockerfile,docker-entrypoint.sh}
+	rm -rf "$versioned"
+	versioned=
+	use_base "$SUITE" "$BASE_PACKAGES"
+}
+
 # build_platform builds the program of the platform's stand-ins, static, and
 # its image.
 build_platform() {
@@ -108,8 +127,9 @@ build_platform() {
 	build platform "$PLATFORM_IMAGE" "$RECIPES"/platform/Dockerfile "$program/serve"
 }
 
-container= program=
-trap '[ -z "$container" ] || docker rm -f "$container" >/dev/null; rm -rf ${program:+"$program"}' EXIT
+container= program= versioned=
+trap '[ -z "$container" ] || docker rm -f "$container" >/dev/null; rm -rf ${program:+"$program"} ${versioned:+"$versioned"}' EXIT
+use_base "$SUITE" "$BASE_PACKAGES"
 need_docker
 only_one
 [ $# -gt 0 ] || set -- postgres redis s3 nginx certbot pebble platform monitoring host
@@ -117,6 +137,8 @@ for name in "$@"; do
 	case $name in
 	base) build_base ;;
 	postgres) build postgres "$POSTGRES_IMAGE" "$RECIPES"/postgres/{Dockerfile,docker-entrypoint.sh} ;;
+	postgres13) build_version 13 bullseye ;;
+	postgres17) build_version 17 trixie ;;
 	redis) build redis "$REDIS_IMAGE" "$RECIPES"/redis/Dockerfile ;;
 	s3) build s3 "$S3_IMAGE" "$RECIPES"/s3/{Dockerfile,entrypoint.sh} "$(tool_path versitygw)" ;;
 	nginx) build nginx "$NGINX_IMAGE" "$RECIPES"/nginx/Dockerfile ;;
@@ -125,6 +147,6 @@ for name in "$@"; do
 	platform) build_platform ;;
 	monitoring) build monitoring "$MONITORING_IMAGE" "$RECIPES"/monitoring/Dockerfile ;;
 	host) build_host ;;
-	*) die "no image $name: base, postgres, redis, s3, nginx, certbot, pebble, platform, monitoring or host" ;;
+	*) die "no image $name: base, postgres, postgres13, postgres17, redis, s3, nginx, certbot, pebble, platform, monitoring or host" ;;
 	esac
 done

@@ -31,15 +31,11 @@ type Plan struct {
 // explainLimit is the time for all plans together.
 const explainLimit = 30 * time.Second
 
-// genericPlan is the version from which EXPLAIN takes a statement with
-// parameters.
-const genericPlan = 160000
-
 // Explain adds the plans of the statements to a report that got slower, that
 // are slowest, and that take most time. A statement that cannot be planned says
 // why. The error is that no statement could be.
 func Explain(ctx context.Context, e Explainer, r *Report, now func() time.Time) error {
-	if r.Queries == nil || r.Database == nil {
+	if r.Queries == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, explainLimit)
@@ -51,7 +47,7 @@ func Explain(ctx context.Context, e Explainer, r *Report, now func() time.Time) 
 		return err
 	}
 	for i := range plans {
-		m.plan(ctx, e, r.Database.versionNum, i, texts[plans[i].ID], &plans[i])
+		m.plan(ctx, e, i, texts[plans[i].ID], &plans[i])
 	}
 	r.Plans = plans
 	if r.Cost != nil {
@@ -93,8 +89,8 @@ func (m *meter) texts(ctx context.Context, plans []Plan) (map[string]string, err
 	return texts, err
 }
 
-func (m *meter) plan(ctx context.Context, e Explainer, version, n int, text string, p *Plan) {
-	statements, reason := explaining(text, version, n)
+func (m *meter) plan(ctx context.Context, e Explainer, n int, text string, p *Plan) {
+	statements, reason := explaining(text, n)
 	if reason != "" {
 		p.Missing = reason
 		return
@@ -131,7 +127,11 @@ func whyNoPlan(ctx context.Context, err error) string {
 
 // explaining returns what shows the plan of a recorded statement, or why nothing
 // does. n names it in the session.
-func explaining(text string, version, n int) (statements []string, reason string) {
+//
+// EXPLAIN (GENERIC_PLAN), new in version 16, would show the same. But a statement
+// with parameters it takes by the simple protocol only, in which a second
+// statement that the text brings along would be run.
+func explaining(text string, n int) (statements []string, reason string) {
 	switch {
 	case text == "":
 		return nil, "pg_stat_statements does not have it any more"
@@ -152,8 +152,6 @@ func explaining(text string, version, n int) (statements []string, reason string
 		}
 	}
 	switch {
-	case version >= genericPlan:
-		return []string{"EXPLAIN (GENERIC_PLAN) " + text}, ""
 	case params == 0:
 		return []string{"EXPLAIN " + text}, ""
 	case params > maxParameters:

@@ -78,8 +78,6 @@ type DatabaseReport struct {
 	Deadlocks        *int64   `json:"deadlocks,omitempty"`
 	XIDShare         float64  `json:"xid_used_ratio"`
 	UptimeSeconds    float64  `json:"uptime_seconds"`
-
-	versionNum int // 150008
 }
 
 // ShortVersion is the server's version without the packager's own.

@@ -34,7 +34,7 @@ func (a *analysis) server(now, before *Database) {
 	r := &DatabaseReport{
 		Address: now.Address, Version: s.Version, Database: s.Database, SizeBytes: s.SizeBytes,
 		Connections: len(now.Sessions), MaxConnections: settingInt(now.Settings, "max_connections"),
-		XIDShare: float64(s.XIDAge) / xidSpace, UptimeSeconds: s.At.Sub(s.StartedAt).Seconds(), versionNum: s.VersionNum,
+		XIDShare: float64(s.XIDAge) / xidSpace, UptimeSeconds: s.At.Sub(s.StartedAt).Seconds(),
 	}
 	a.out.Database = r
 	window := s
