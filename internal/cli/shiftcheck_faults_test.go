@@ -41,6 +41,11 @@ func TestOneFaultOneLine(t *testing.T) {
 	if bad := others(s.until(t, nil, func(all map[string]shiftResult) bool { return len(others(all, "")) == 0 }), ""); len(bad) > 0 {
 		t.Fatalf("not all is well to begin with:\n%s", strings.Join(bad, "\n"))
 	}
+	for range 20 { // no false alarm; `make quiet` asks the sandbox 200 times
+		for _, alarm := range others(s.look(t, nil), "") {
+			t.Errorf("a false alarm: %s", alarm)
+		}
+	}
 	for _, tt := range append(stageContainerFaults(), append(stageAlertFaults(), stageFaults()...)...) {
 		t.Run(tt.check+" "+tt.name, func(t *testing.T) {
 			begun := time.Now()
