@@ -227,9 +227,9 @@ func (x *backupCheck) place(f *findings, h *held, running bool) {
 	}
 }
 
-// found says where the newest backup is, in a word where it is everywhere.
+// found says where the newest backup is, in a word where it is in both places.
 func (x *backupCheck) found(f *findings, places []held) {
-	var texts, names []string
+	var texts []string
 	files := map[string]bool{}
 	for i := range places {
 		c := places[i].newest()
@@ -237,10 +237,10 @@ func (x *backupCheck) found(f *findings, places []held) {
 			continue
 		}
 		text := fmt.Sprintf("%s old, %s in ", span(x.Now().Sub(c.Time)), bytesText(float64(c.Size)))
-		texts, names = append(texts, text+places[i].Name+plainNote(c)), append(names, places[i].Name)
+		texts = append(texts, text+places[i].Name+plainNote(c))
 		files[text+c.Name] = true
-		if len(names) == len(places) && len(files) == 1 {
-			texts = []string{text + strings.Join(names, " and ") + plainNote(c)}
+		if len(places) == 2 && len(texts) == 2 && len(files) == 1 {
+			texts = []string{text + "both places" + plainNote(c)}
 		}
 	}
 	f.facts = append(f.facts, texts...)
@@ -295,7 +295,7 @@ func (x *backupCheck) size(f *findings, places []held) {
 			if c.Plain {
 				f.add(finding{status: check.Warning, text: c.Name + " is the old script's, and there are too few to compare its size with: whether it is whole is not known", action: "escrowctl backup verify " + c.Name})
 			}
-			f.fact("too few to compare sizes")
+			f.note("too few to compare sizes")
 			return
 		}
 		ratio := float64(c.Size) / median
@@ -307,7 +307,7 @@ func (x *backupCheck) size(f *findings, places []held) {
 				action: "compare it with the one before (escrowctl backup list); if the data did shrink: escrowctl backup ack"})
 			return
 		}
-		f.fact("%s of the median size", percent(ratio))
+		f.note("%s of the median size", percent(ratio))
 		return
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,7 +87,7 @@ func TestBackup(t *testing.T) {
 		change func(s *scene)
 		want   want
 	}{
-		{"all well", func(*scene) {}, want{check.OK, "14.0 h old, 1 kB in the bucket", "", ""}},
+		{"all well", func(*scene) {}, want{check.OK, "14.0 h old, 1 kB in both places, verified 2 days ago", "", ""}},
 		{"missed: the newest is too old", func(s *scene) { s.bucket, s.dir, s.runs = s.bucket[:10], s.dir[:10], nil },
 			want{check.Critical, "the newest good backup in the bucket is 38.0 h old, limit 26.0 h", alert, "escrowctl backup"}},
 		{"only in the directory", func(s *scene) { s.bucket, s.runs[0].Figures["uploaded"] = s.bucket[:10], false },
@@ -163,8 +164,8 @@ func TestBackupShowsTheLog(t *testing.T) {
 	t.Parallel()
 	s := healthyScene()
 	s.log = &LogTail{"/var/log/b.log", at(hour), []string{"one", "two\x1b[2J"}}
-	if r := look(t, s.probe()); len(r.Detail) > 0 {
-		t.Errorf("details of what is well: %q", r.Detail)
+	if r := look(t, s.probe()); strings.Contains(strings.Join(r.Detail, "\n"), "/var/log/b.log") {
+		t.Errorf("the log of what is well: %q", r.Detail)
 	}
 	s.runs[0].Outcome = "critical"
 	want{check.Critical, "/var/log/b.log, last written 60 min ago, ends:\n  one\n  two", "BackupFailed", "escrowctl backup"}.check(t, look(t, s.probe()))

@@ -38,12 +38,17 @@ type finding struct {
 type findings struct {
 	limits  Limits
 	facts   []string // said when all is well
+	notes   []string // further lines, whether or not
 	bad     []finding
 	figures []check.Figure
 }
 
 func (f *findings) fact(format string, args ...any) {
 	f.facts = append(f.facts, fmt.Sprintf(format, args...))
+}
+
+func (f *findings) note(format string, args ...any) {
+	f.notes = append(f.notes, fmt.Sprintf(format, args...))
 }
 
 func (f *findings) add(x finding) { f.bad = append(f.bad, x) }
@@ -92,6 +97,7 @@ func (f *findings) result(id string) check.Result {
 		if facts == "" { // nothing was seen, so nothing is good
 			r.Status, r.Summary = check.Unknown, "nothing could be looked at"
 		}
+		r.Detail = f.notes
 		return r
 	}
 	slices.SortStableFunc(f.bad, func(a, b finding) int { return int(b.status) - int(a.status) })
@@ -108,5 +114,6 @@ func (f *findings) result(id string) check.Result {
 	if facts != "" {
 		r.Detail = append(r.Detail, "otherwise: "+facts)
 	}
+	r.Detail = append(r.Detail, f.notes...)
 	return r
 }
