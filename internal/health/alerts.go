@@ -303,7 +303,7 @@ func nextCommands() map[string]string {
 		"BackupMissing": "escrowctl backup list", "BackupShrank": "escrowctl backup list", "BackupUnverified": "escrowctl backup verify latest --s3",
 		"DRTestFailed": "escrowctl dr-test", "DRTestOverdue": "escrowctl dr-test history", "RTOAtRisk": "escrowctl dr-test history",
 		"CertNotServed": "escrowctl certs renew", "CertNotValid": "escrowctl certs check",
-		"RotationOverdue": "escrowctl rotate-keys due", "RotationUnknown": "escrowctl rotate-keys due", "CronRunMissed": "escrowctl cron check", "ReviewOverdue": "escrowctl incident list",
+		"RotationOverdue": "escrowctl rotate-keys due", "RotationUnknown": "escrowctl rotate-keys due", "CronRunMissed": "escrowctl cron check", "ReviewOverdue": "escrowctl incident list", "ClockAhead": "escrowctl shift-check --only clock",
 	}
 }
 
