@@ -3,7 +3,7 @@ import os
 import statistics
 import sys
 
-# Wanted of platform-1000: a figure, what of, and the most it may be.
+# Wanted at a gigabyte: a figure, what of, and the most it may be.
 WANTED = [
     ("escrowctl-backup", "script-backup", 0.38), ("escrowctl-backup", "floor", 2.0), ("escrowctl-backup", "pg_dump-Fd-j2", 0.5),
     ("escrowctl-verify", "gzip-t", 0.55), ("escrowctl-restore", "script-restore", 0.8),
@@ -66,11 +66,11 @@ def memory(rows):
 
 print("# Results\n")
 print(open(os.path.join(os.path.dirname(__file__), "about.md")).read().strip())
-for path in sorted(sys.argv[1:], key=lambda p: ("platform-1000" not in p, p)):
+for path in sorted(sys.argv[1:], key=lambda p: ("platform" not in p, "dominant" not in p, p)):
     about, rows = read(path)
     shape, size = os.path.basename(path).removesuffix(".txt").split("-")
     print(f"\n## {shape}, {size} MB of SQL\n\n{about}\n")
     table(rows)
-    if (shape, size) == ("platform", "1000"):
+    if int(size) >= 1000:
         wanted(rows)
     memory(rows)

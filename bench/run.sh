@@ -2,8 +2,9 @@
 # Measures escrowctl beside other ways, all on one server and in turn, and
 # writes bench/results/SHAPE-SIZE.txt and, of all of these, bench/RESULTS.md.
 #
-#   SHAPE       platform (default), dominant, middling, small or random: see data/
-#   SIZE        megabytes of SQL, about: 100, 1000 (default) or 10000
+#   SHAPE       platform (default): the sandbox's schema with more rows; or
+#               dominant, json, middling, small, random: see data/
+#   SIZE        megabytes of SQL, about (1240)
 #   RUNS        rounds (5)
 #   CONTENDERS  of contenders.sh, in order (all); later ones need what earlier
 #               ones wrote
@@ -12,7 +13,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
-SHAPE=${SHAPE:-platform} SIZE=${SIZE:-1000} RUNS=${RUNS:-5}
+SHAPE=${SHAPE:-platform} SIZE=${SIZE:-1240} RUNS=${RUNS:-5}
 CONTENDERS=${CONTENDERS:-floor copy script-backup pigz zstd pg_dump-Fc pg_dump-Fd-j2 escrowctl-backup gzip-t escrowctl-verify
 	script-restore pg_restore-j4 escrowctl-restore script-dr-test escrowctl-dr-test pg_restore-j4-kept}
 work=${WORK:-$(mktemp -d)}
@@ -47,6 +48,19 @@ start_servers() {
 	chmod 600 "$ESCROWCTL_CONFIG"
 }
 
+# SEED_MB is what the sandbox's seed makes, in megabytes of SQL.
+readonly SEED_MB=111
+
+# fill writes the SQL that makes the data.
+fill() {
+	if [ "$SHAPE" != platform ]; then
+		cat "bench/data/$SHAPE.sql"
+		return
+	fi
+	cat deploy/sandbox/initdb/10-schema.sql
+	awk -v size="$SIZE" -v seed=$SEED_MB '/^\\set (users|trades|events) / { $3 = int($3 * size / seed) } { print }' deploy/sandbox/initdb/20-seed.sql
+}
+
 # keep_server leaves a server of dr-test's, for pg_restore to be measured in.
 keep_server() {
 	[ -z "${kept:-}" ] || return 0
@@ -75,7 +89,7 @@ scripts/images.sh postgres
 start_servers
 say "making the database $SHAPE of $SIZE MB"
 createdb src
-psql -qX -v ON_ERROR_STOP=1 -v mb="$SIZE" -f "bench/data/$SHAPE.sql" src >/dev/null
+fill | psql -qX -v ON_ERROR_STOP=1 -v mb="$SIZE" src >/dev/null
 psql -qX src -c CHECKPOINT
 mkdir -p bench/results
 results=bench/results/$SHAPE-$SIZE.txt
