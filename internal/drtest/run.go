@@ -202,6 +202,7 @@ func (r *run) restore(ctx context.Context, b *Backup) error {
 		Connect:  func(ctx context.Context) (*pgconn.PgConn, error) { return r.in.Connect(ctx, target) },
 		Jobs:     r.Jobs,
 		Freeze:   true, // nobody else looks
+		AnyOrder: true, // nor asks in which order the rows lie
 		Mend:     r.mend,
 		Now:      r.Now,
 		Progress: r.progress(b),

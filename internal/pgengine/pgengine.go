@@ -100,7 +100,10 @@ func Settings(memory int64, cpus int) []Setting {
 		// With both, what is loaded in the transaction that made or emptied its
 		// table needs no WAL.
 		{"wal_level", "minimal"}, {"max_wal_senders", "0"},
-		{"max_wal_size", "16GB"}, {"checkpoint_timeout", "1d"}, {"wal_buffers", "16MB"},
+		// What writes WAL all the same, a table loaded by several connections, must
+		// fit beside the data in Footprint.
+		{"max_wal_size", "1GB"}, {"wal_init_zero", "off"}, {"wal_recycle", "off"}, {"checkpoint_warning", "0"},
+		{"checkpoint_timeout", "1d"}, {"wal_buffers", "16MB"},
 		{"autovacuum", "off"}, {"bgwriter_lru_maxpages", "0"},
 		{"shared_buffers", megabytes(4, 32, 1024)},
 		{"maintenance_work_mem", megabytes(8, 32, 512)},

@@ -73,6 +73,9 @@ type Rows struct {
 	span  span
 }
 
+// Members is in how many members the rows lie.
+func (r Rows) Members() int { return r.span.to - r.span.from }
+
 // Tables returns the COPY blocks of the dump.
 func (s *Indexed) Tables() []Rows {
 	var out []Rows
@@ -90,6 +93,27 @@ func (s *Indexed) Tables() []Rows {
 			b.Size += m.Size
 		}
 		line += m.Lines
+	}
+	return out
+}
+
+// Split divides a COPY block into at most n runs of whole members, of about the
+// same compressed size, that can each be loaded by itself.
+func (s *Indexed) Split(rows Rows, n int) []Rows {
+	var out []Rows
+	cur, left := Rows{Table: rows.Table, span: span{from: rows.span.from, line: rows.span.line}}, rows.Size
+	line := rows.span.line
+	for i := rows.span.from; i < rows.span.to; i++ {
+		m := s.x.Members[i]
+		line += m.Lines
+		cur.Rows += m.Rows
+		cur.Size += m.Size
+		if last := i+1 == rows.span.to; last || len(out)+1 < n && cur.Size >= left/int64(n-len(out)) {
+			cur.span.to = i + 1
+			left -= cur.Size
+			out = append(out, cur)
+			cur = Rows{Table: rows.Table, span: span{from: i + 1, line: line}}
+		}
 	}
 	return out
 }

@@ -17,6 +17,7 @@ import (
 type copying struct {
 	l     *loader
 	table string
+	fresh bool // the table was made by this load, and nobody else fills it
 	parts chan block
 	spent chan []byte // decompressed blocks to use again
 	ended chan struct{}
@@ -40,15 +41,15 @@ type block struct {
 // ahead is how many parts are decompressed before the server asks for them.
 const ahead = 2
 
-// copyTable loads one table of an indexed dump.
-func (l *loader) copyTable(ctx context.Context, s *session, src *sqldump.Indexed, t sqldump.Rows) error {
-	c := l.begin(ctx, s, t.Table)
-	return c.end(src.EachRow(ctx, t, c.send))
+// copyTable loads one table of an indexed dump, or a part of it.
+func (l *loader) copyTable(ctx context.Context, s *session, src *sqldump.Indexed, t load) error {
+	c := l.begin(ctx, s, t.Table, !l.opt.RowsOnly && !t.part)
+	return c.end(src.EachRow(ctx, t.Rows, c.send))
 }
 
 // begin starts a COPY; send its parts, then end it.
-func (l *loader) begin(ctx context.Context, s *session, table string) *copying {
-	c := &copying{l: l, table: table, parts: make(chan block, ahead), spent: make(chan []byte, ahead+2), ended: make(chan struct{})}
+func (l *loader) begin(ctx context.Context, s *session, table string, fresh bool) *copying {
+	c := &copying{l: l, table: table, fresh: fresh, parts: make(chan block, ahead), spent: make(chan []byte, ahead+2), ended: make(chan struct{})}
 	go func() {
 		defer close(c.ended)
 		c.err = c.run(ctx, s)
@@ -94,6 +95,9 @@ func (c *copying) open(p *sqldump.Part, buf []byte) (block, error) {
 	if err != nil {
 		return block{}, err
 	}
+	if parsed.Table != p.Table {
+		return block{}, fmt.Errorf("%w: it holds rows of %s", sqldump.ErrDamaged, parsed.Table)
+	}
 	if parsed.Rows != p.Rows {
 		return block{}, fmt.Errorf("%w: it holds %d, its index says %d", ErrRowCount, parsed.Rows, p.Rows)
 	}
@@ -116,17 +120,16 @@ func (c *copying) end(cut error) error {
 // errServer says that the server's own error, kept in err, ended the parts.
 var errServer = errors.New("the server ended the COPY")
 
-// run speaks to the server. The table was made by this load, so emptying it in
-// the same transaction loses nothing and lets a server with wal_level=minimal
-// load it without WAL, as pg_restore does.
+// run speaks to the server. Emptying a fresh table in the same transaction loses
+// nothing and lets a server with wal_level=minimal load it without WAL, as
+// pg_restore does.
 func (c *copying) run(ctx context.Context, s *session) error {
 	first, ok := <-c.parts
 	if !ok {
 		return c.cut
 	}
 	at := Error{Table: c.table, Line: first.line, Statement: first.statement}
-	fresh := !c.l.opt.RowsOnly
-	if fresh {
+	if c.fresh {
 		if err := s.exec(ctx, "BEGIN; TRUNCATE TABLE ONLY "+c.table, at); err != nil {
 			return err
 		}
@@ -134,7 +137,7 @@ func (c *copying) run(ctx context.Context, s *session) error {
 	r := &blockReader{c: c, cur: first}
 	r.enter(first)
 	statement := first.statement
-	if fresh && c.l.opt.Freeze {
+	if c.fresh && c.l.opt.Freeze {
 		statement += " WITH (FREEZE)"
 	}
 	tag, err := s.conn.CopyFrom(ctx, r, statement)
@@ -145,7 +148,7 @@ func (c *copying) run(ctx context.Context, s *session) error {
 		at.Err = fmt.Errorf("%w: %d, the dump holds %d", ErrRowCount, tag.RowsAffected(), c.rows)
 		return &at
 	}
-	if fresh {
+	if c.fresh {
 		return s.exec(ctx, "COMMIT", at)
 	}
 	return nil

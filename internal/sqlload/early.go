@@ -19,7 +19,7 @@ var errStop = errors.New("enough")
 // there, beside the loading of others. From the first statement of another kind
 // on the dump's order decides.
 func (l *loader) hoist(ctx context.Context, src *sqldump.Indexed) (*pool, error) {
-	p := &pool{l: l, waiting: map[string]bool{}}
+	p := &pool{l: l, waiting: map[string]int{}}
 	p.cond.L = &p.mu
 	if l.opt.RowsOnly || l.opt.Only != nil {
 		return p, nil
@@ -67,11 +67,49 @@ type pool struct {
 
 	mu      sync.Mutex
 	cond    sync.Cond
-	tables  []sqldump.Rows  // to be loaded, the largest first, so that none is left to run alone at the end
-	waiting map[string]bool // for the rows of these
+	loads   []load         // to be done, the largest first, so that none is left to run alone at the end
+	waiting map[string]int // loads that a table's indexes wait for
 	jobs    []*job
 	running []*job
 	failed  bool
+}
+
+// load is the rows of a table, or a part of them.
+type load struct {
+	sqldump.Rows
+	part bool
+}
+
+// leastMembers is how many members, of some MiB each, are worth a connection of
+// their own.
+const leastMembers = 4
+
+// leastJobs is how many connections there must be for a table to be worth
+// parting: with two, one large table and the others keep both cores busy, and
+// the WAL that the parts cost is lost time (docs/decisions/0010).
+const leastJobs = 4
+
+// plan lists what is to be loaded, the largest first.
+func (l *loader) plan(src *sqldump.Indexed) []load {
+	tables := slices.DeleteFunc(src.Tables(), func(r sqldump.Rows) bool { return l.opt.Only != nil && !l.opt.Only(r.Table) })
+	total := int64(0)
+	for _, t := range tables {
+		total += t.Size
+	}
+	share := max(total/int64(l.opt.Jobs), 1)
+	var loads []load
+	for _, t := range tables {
+		n := min(int((t.Size+share-1)/share), t.Members()/leastMembers)
+		if !l.opt.AnyOrder || l.opt.Jobs < leastJobs || n < 2 {
+			loads = append(loads, load{Rows: t})
+			continue
+		}
+		for _, part := range src.Split(t, n) {
+			loads = append(loads, load{Rows: part, part: true})
+		}
+	}
+	slices.SortStableFunc(loads, func(a, b load) int { return cmp.Compare(b.Size, a.Size) })
+	return loads
 }
 
 // rows loads the tables, and meanwhile builds what can be built.
@@ -81,13 +119,12 @@ func (l *loader) rows(ctx context.Context, src *sqldump.Indexed) error {
 		return err
 	}
 	p.src = src
-	p.tables = slices.DeleteFunc(src.Tables(), func(r sqldump.Rows) bool { return l.opt.Only != nil && !l.opt.Only(r.Table) })
-	slices.SortStableFunc(p.tables, func(a, b sqldump.Rows) int { return cmp.Compare(b.Size, a.Size) })
-	for _, t := range p.tables {
-		p.waiting[t.Table] = true
+	p.loads = l.plan(src)
+	for _, t := range p.loads {
+		p.waiting[t.Table]++
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	for range min(l.opt.Jobs, len(p.tables)+len(p.jobs)) {
+	for range min(l.opt.Jobs, len(p.loads)+len(p.jobs)) {
 		g.Go(func() error {
 			err := p.work(ctx)
 			if err != nil {
@@ -112,13 +149,13 @@ func (p *pool) work(ctx context.Context) error {
 	defer s.close()
 	building := false
 	for {
-		table, j := p.next()
+		rows, j := p.next()
 		switch {
-		case table != nil:
-			if err := p.l.copyTable(ctx, s, p.src, *table); err != nil {
+		case rows != nil:
+			if err := p.l.copyTable(ctx, s, p.src, *rows); err != nil {
 				return err
 			}
-			p.loaded(table.Table)
+			p.loaded(rows.Table)
 		case j != nil:
 			if !building {
 				building, s.applied = true, 0 // of p.settings, from here on
@@ -138,23 +175,23 @@ func (p *pool) work(ctx context.Context) error {
 
 // next waits until there is something to do and returns it; nothing when there
 // never will be.
-func (p *pool) next() (*sqldump.Rows, *job) {
+func (p *pool) next() (*load, *job) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for {
 		if p.failed {
 			return nil, nil
 		}
-		if len(p.tables) > 0 {
-			t := p.tables[0]
-			p.tables = p.tables[1:]
+		if len(p.loads) > 0 {
+			t := p.loads[0]
+			p.loads = p.loads[1:]
 			return &t, nil
 		}
 		if len(p.jobs) == 0 {
 			return nil, nil
 		}
 		for i, j := range p.jobs {
-			if !p.waiting[j.tables[0]] && !slices.ContainsFunc(p.running, func(r *job) bool { return r.blocks(j) }) &&
+			if p.waiting[j.tables[0]] == 0 && !slices.ContainsFunc(p.running, func(r *job) bool { return r.blocks(j) }) &&
 				!slices.ContainsFunc(p.jobs[:i], func(e *job) bool { return e.blocks(j) }) {
 				p.jobs = slices.Delete(p.jobs, i, i+1)
 				p.running = append(p.running, j)
@@ -168,7 +205,9 @@ func (p *pool) next() (*sqldump.Rows, *job) {
 func (p *pool) loaded(table string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.waiting, table)
+	if p.waiting[table]--; p.waiting[table] == 0 {
+		delete(p.waiting, table)
+	}
 	if len(p.waiting) == 0 {
 		p.l.enter(sqldump.PostData)
 	}

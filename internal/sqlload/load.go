@@ -37,6 +37,10 @@ type Options struct {
 	// a second look at each. Until the load has ended, sessions with an older
 	// snapshot see them.
 	Freeze bool
+	// AnyOrder lets a table that is more than one connection's share of the dump
+	// be loaded by several at once, from four Jobs on. Its rows then come to lie in another order
+	// than the dump has them in, and are neither frozen nor spared the WAL.
+	AnyOrder bool
 	// Mend, if not nil, is asked about a statement without rows that failed: if
 	// it returns true, the statement is tried again.
 	Mend func(ctx context.Context, conn *pgconn.PgConn, err error) bool
@@ -222,7 +226,7 @@ func (l *loader) plain(ctx context.Context, src *sqldump.Plain) error {
 			if err := rows.apply(ctx, l.preamble, len(l.preamble)); err != nil {
 				return err
 			}
-			open = l.begin(ctx, rows, p.Table)
+			open = l.begin(ctx, rows, p.Table, !l.opt.RowsOnly)
 		}
 		return open.send(p)
 	})
