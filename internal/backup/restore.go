@@ -80,7 +80,9 @@ var (
 )
 
 // Restore verifies a backup, then loads it. Nothing on the target is touched
-// before the backup has passed.
+// before every byte has been found to be what was written, and the SQL around
+// the rows to be whole; that the rows are as many as the manifest says, and their
+// table's, is looked at while they are loaded.
 func Restore(ctx context.Context, o RestoreOptions) (*Restored, error) {
 	start := o.Now()
 	r := &restore{RestoreOptions: o, res: &Restored{Database: o.Database}}
@@ -112,7 +114,7 @@ type restore struct {
 }
 
 func (r *restore) verify(ctx context.Context) error {
-	rep, err := Verify(ctx, VerifyOptions{Store: r.Store, Name: r.Name, Identities: r.Identities, Jobs: r.Jobs, Now: r.Now, Progress: r.Checking})
+	rep, err := Verify(ctx, VerifyOptions{Store: r.Store, Name: r.Name, Identities: r.Identities, BytesOnly: true, Jobs: r.Jobs, Now: r.Now, Progress: r.Checking})
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,7 @@ type VerifyOptions struct {
 	Name       string
 	Identities []age.Identity // for an encrypted backup
 	Deep       bool
+	BytesOnly  bool // go by the checksums of the rows, which are loaded next
 	Jobs       int
 	Now        func() time.Time
 	Progress   func(done, total int64) // compressed bytes; may be nil
@@ -99,7 +100,7 @@ func (o VerifyOptions) indexed(ctx context.Context, m *Manifest, rep *Report) er
 		rep.Notes = append(rep.Notes, "the backup is encrypted: name an identity (backup.identity_file or --identity) to check its contents")
 		return o.checksumOnly(ctx, m, whole, rep)
 	}
-	faults, err := m.Index.Check(ctx, o.ranger(whole), sqldump.CheckOptions{Jobs: o.Jobs, Deep: o.Deep, Progress: func(n int64) {
+	faults, err := m.Index.Check(ctx, o.ranger(whole), sqldump.CheckOptions{Jobs: o.Jobs, Deep: o.Deep, BytesOnly: o.BytesOnly, Progress: func(n int64) {
 		if o.Progress != nil {
 			o.Progress(n, m.Index.Size)
 		}

@@ -125,7 +125,9 @@ func (a *App) restore(ctx context.Context, what string, f restoreFlags) error {
 			Tables: slices.Clone(f.tables), Jobs: f.jobs, Clean: f.clean, Swap: f.swap, Terminate: f.terminate, NoRoles: f.noRoles, Now: a.io.Now, Log: a.io.Log,
 			Verified: func(rep *backup.Report) {
 				checking.Done()
-				d.remember(at, rep, "restore", a.io.Now())
+				if rep.Verdict != backup.Pass {
+					d.remember(at, rep, "restore", a.io.Now())
+				}
 				a.io.Log("verified %s: %s, %s rows in %s", at.name, rep.Verdict, ui.Count(rep.Rows), ui.Duration(rep.Duration))
 				loading = a.io.Progress("loading")
 			},
@@ -136,6 +138,10 @@ func (a *App) restore(ctx context.Context, what string, f restoreFlags) error {
 		loading.Done()
 		if err != nil {
 			return Outcome{}, err
+		}
+		if f.tables == nil && res.Check.Verdict == backup.Pass {
+			// Before the load only its bytes were looked at.
+			d.remember(at, res.Check, "restore", a.io.Now())
 		}
 		return a.restored(at, target, res)
 	})
