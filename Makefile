@@ -29,6 +29,7 @@ build: ## build bin/escrowctl, static, with version, commit and date
 .PHONY: test
 test: deps images ## run all tests, setting up what they need
 	go test -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PACKAGES)
+	cd deploy/kubernetes && go test $(TEST_FLAGS) ./... # a module of its own
 
 .PHONY: race
 race: deps images ## run all tests with the race detector (needs a C compiler)

@@ -3,7 +3,7 @@
 # no registry is needed for that and none may be reachable:
 #
 #   images.sh [base] [postgres] [redis] [s3] [nginx] [certbot] [pebble] [platform]
-#             [monitoring] [host]     (all by default)
+#             [monitoring] [host] [escrowctl]   (all by default)
 #   images.sh postgres13 | postgres17 (each on a base of its own, a minute and
 #             400 MB: for tests of other versions, which skip without them)
 #
@@ -27,6 +27,7 @@ readonly BASE_SETUP='set -e
 # A machine on which the package is installed: what Debian has on every server,
 # and what the package recommends. No Go, no compiler.
 readonly HOST_PACKAGES=ca-certificates,cron,docker-compose,logrotate
+readonly CLIENT_PACKAGES=ca-certificates,postgresql-client-15
 readonly RECIPES=deploy/sandbox/images
 
 # hash_of is a short hash of the arguments and of the files named by them.
@@ -78,6 +79,15 @@ build_host() {
 	has_recipe "$HOST_IMAGE" "$key" || debian "$HOST_IMAGE" "$key" "$HOST_PACKAGES"
 }
 
+# build_client makes a Debian with PostgreSQL's client programs: the base of the
+# Dockerfile of escrowctl's own image. Small, for it is read anew for each line.
+build_client() {
+	local key
+	key=$(hash_of "$SUITE" "$CLIENT_PACKAGES" 1)
+	has_recipe "$CLIENT_IMAGE" "$key" || debian "$CLIENT_IMAGE" "$key" "$CLIENT_PACKAGES" \
+		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*'
+}
+
 # build name image recipe file...: the files, copied into the base, and the
 # recipe's settings, in one commit. `docker build` would do the same with a
 # commit a line, for each of which some storage drivers read the whole image.
@@ -127,12 +137,28 @@ build_platform() {
 	build platform "$PLATFORM_IMAGE" "$RECIPES"/platform/Dockerfile "$program/serve"
 }
 
+# build_escrowctl builds escrowctl, static, and its image.
+build_escrowctl() {
+	rm -rf ${program:+"$program"}
+	program=$(mktemp -d)
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -o "$program/escrowctl" ./cmd/escrowctl
+	local key
+	cp deploy/image/{Dockerfile,entrypoint.sh} "$program"
+	key=$(hash_of "$CLIENT_IMAGE" "$program"/*)
+	has_recipe "$ESCROWCTL_IMAGE" "$key" && return
+	build_client
+	say "building $ESCROWCTL_IMAGE"
+	# As users build it, from the Dockerfile as it stands.
+	DOCKER_BUILDKIT=0 docker build --quiet --build-arg "BASE=$CLIENT_IMAGE" \
+		--label "$RECIPE_LABEL=$key" --tag "$ESCROWCTL_IMAGE" "$program" >/dev/null
+}
+
 container= program= versioned=
 trap '[ -z "$container" ] || docker rm -f "$container" >/dev/null; rm -rf ${program:+"$program"} ${versioned:+"$versioned"}' EXIT
 use_base "$SUITE" "$BASE_PACKAGES"
 need_docker
 only_one
-[ $# -gt 0 ] || set -- postgres redis s3 nginx certbot pebble platform monitoring host
+[ $# -gt 0 ] || set -- postgres redis s3 nginx certbot pebble platform monitoring host escrowctl
 for name in "$@"; do
 	case $name in
 	base) build_base ;;
@@ -147,6 +173,7 @@ for name in "$@"; do
 	platform) build_platform ;;
 	monitoring) build monitoring "$MONITORING_IMAGE" "$RECIPES"/monitoring/Dockerfile ;;
 	host) build_host ;;
-	*) die "no image $name: base, postgres, postgres13, postgres17, redis, s3, nginx, certbot, pebble, platform, monitoring or host" ;;
+	escrowctl) build_escrowctl ;;
+	*) die "no image $name: base, postgres, postgres13, postgres17, redis, s3, nginx, certbot, pebble, platform, monitoring, host or escrowctl" ;;
 	esac
 done

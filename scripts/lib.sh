@@ -9,6 +9,8 @@ readonly NGINX_IMAGE=escrowctl-sandbox/nginx:latest
 readonly CERTBOT_IMAGE=escrowctl-sandbox/certbot:latest
 readonly PEBBLE_IMAGE=escrowctl-sandbox/pebble:latest
 readonly PLATFORM_IMAGE=escrowctl-sandbox/platform:latest
+readonly ESCROWCTL_IMAGE=escrowctl-sandbox/escrowctl:latest
+readonly CLIENT_IMAGE=escrowctl-sandbox/client:15
 readonly MONITORING_IMAGE=escrowctl-sandbox/monitoring:latest
 readonly HOST_IMAGE=escrowctl-sandbox/host:latest
 
