@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -51,7 +53,58 @@ func TestDocumentedBlocks(t *testing.T) {
 			}
 		}
 	}
+	leaves(t, s)
 	if ran < 3 {
 		t.Errorf("only %d blocks are marked to be run", ran)
 	}
+}
+
+// leaves compares what the runs left in the state directory and among the
+// backups with docs/files.md.
+func leaves(t *testing.T, s *sandbox) {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/files.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := []*regexp.Regexp{regexp.MustCompile(`^stellar_escrow_\d{8}T\d{6}Z\.(sql\.gz|sql\.gz\.json|globals\.sql)$`)}
+	for _, m := range regexp.MustCompile("`([^`\\s]+)`").FindAllStringSubmatch(string(page), -1) {
+		pattern := regexp.QuoteMeta(m[1])
+		for _, variable := range []string{"<job>", "<UTC>"} {
+			pattern = strings.ReplaceAll(pattern, variable, "[A-Za-z0-9-]+")
+		}
+		known = append(known, regexp.MustCompile("^"+pattern+"$"))
+	}
+	found := 0
+	for _, dir := range []string{s.state(t), s.dir} {
+		err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			found++
+			rel, err := filepath.Rel(dir, name)
+			if err == nil && !slices.ContainsFunc(known, func(r *regexp.Regexp) bool { return r.MatchString(rel) }) {
+				t.Errorf("docs/files.md does not know %s, which a run left", rel)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if found < 8 {
+		t.Errorf("only %d files were left", found)
+	}
+}
+
+// state is the sandbox's state directory.
+func (s *sandbox) state(t *testing.T) string {
+	t.Helper()
+	for _, e := range s.env {
+		if dir, ok := strings.CutPrefix(e, "ESCROWCTL_STATE_DIR="); ok {
+			return dir
+		}
+	}
+	t.Fatal("no state directory")
+	return ""
 }

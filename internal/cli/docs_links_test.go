@@ -106,7 +106,7 @@ func ours(line string) [][]string {
 	for _, call := range schedule.Calls(line) {
 		for i, w := range call.Words {
 			wrapped := i > 0 && (slices.Contains([]string{"sudo", "env", "nice", "docker", "docker-compose"}, call.Words[0]) || strings.Contains(call.Words[i-1], "=") || i > 5)
-			if slashpath.Base(w) == "escrowctl" && !slices.Contains(call.Words[:i], "install") && (i == 0 || wrapped) && i+1 < len(call.Words) {
+			if slashpath.Base(w) == "escrowctl" && !slices.Contains(call.Words[:i], "install") && (i == 0 || !strings.HasPrefix(call.Words[i-1], "-")) && (i == 0 || wrapped) && i+1 < len(call.Words) {
 				out = append(out, call.Words[i+1:])
 				break
 			}

@@ -169,3 +169,13 @@ func generated(t *testing.T, page, want string) {
 		t.Errorf("%s is behind the program: run `make docs`", page)
 	}
 }
+
+// TestDocumentedChecks: the page of shift-check has a row for each check.
+func TestDocumentedChecks(t *testing.T) {
+	page := document(t, "docs/shift-check.md")
+	for _, id := range checkIDs() {
+		if !strings.Contains(page, "| `"+id+"` |") {
+			t.Errorf("docs/shift-check.md has no row for `%s`", id)
+		}
+	}
+}
