@@ -52,10 +52,12 @@ func WriteHTML(w io.Writer, r *Report, points []Point) error {
 	if err != nil {
 		return fmt.Errorf("the report's template: %w", err)
 	}
+	history := historyPlots(points)
 	return t.Execute(w, struct {
 		*Report
-		Plots []plot
-	}{r, append(historyPlots(points), distributions(r)...)})
+		History bool // there are plots of it
+		Plots   []plot
+	}{r, len(history) > 0, append(history, distributions(r)...)})
 }
 
 func optional[T any](v *T, text func(T) string) string {

@@ -38,6 +38,7 @@ func TestHTML(t *testing.T) {
 	for n := range 52 {
 		now := week(n)
 		report := Analyse(now, before, Options{Limits: DefaultLimits()})
+		report.Plans = []Plan{{ID: "1", Text: "SELECT 1", Lines: []string{"Nested Loop  (cost=0.00..8.17 rows=1 width=72)", "  ->  Seq Scan on <b>"}}, {ID: "2", Text: "SELECT 2", Missing: "gone"}}
 		if err := archive.Save(now); err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +60,7 @@ func TestHTML(t *testing.T) {
 			}
 		}
 		text := page.String()
-		for _, says := range []string{"events", "a query takes 30.0 ms", "largest tables", "latency of http://localhost:3000/health", "&lt;script&gt;"} {
+		for _, says := range []string{"events", "a query takes 30.0 ms", "largest tables", "latency of http://localhost:3000/health", "&lt;script&gt;", "  -&gt;  Seq Scan on &lt;b&gt;\n", "no plan: gone", "hit rate 90 %", "<td>20.0 ms</td>"} {
 			if !strings.Contains(text, says) {
 				t.Errorf("week %d: the page does not say %q", n, says)
 			}
@@ -70,7 +71,10 @@ func TestHTML(t *testing.T) {
 		if lines := strings.Count(text, "<polyline"); (n == 0) != (lines == 0) || n == 51 && lines != 7 {
 			t.Errorf("week %d: %d plots of history", n, lines)
 		}
-		decoder := xml.NewDecoder(strings.NewReader(regexp.MustCompile(`<(meta[^>]*)>`).ReplaceAllString(text, "<$1/>")))
+		if strings.Contains(text, "begin with the second analysis") != (n == 0) {
+			t.Errorf("week %d: the page is wrong about the history", n)
+		}
+		decoder := xml.NewDecoder(strings.NewReader(regexp.MustCompile(`<(meta[^>]*)>`).ReplaceAllString(strings.ReplaceAll(text, "<details open>", "<details>"), "<$1/>")))
 		for {
 			if _, err := decoder.Token(); err == io.EOF {
 				break
