@@ -18,8 +18,11 @@ func TestCost(t *testing.T) {
 		DO $$ BEGIN FOR i IN 1..2000 LOOP EXECUTE format('CREATE TABLE t%s (id bigint PRIMARY KEY, a int, b text)', i); END LOOP; END $$;
 		DO $$ BEGIN FOR i IN 1..2000 LOOP EXECUTE format('SELECT 1 FROM t%s WHERE id = 1', i); EXECUTE format('SELECT 1 FROM t%s WHERE a = 1', i); EXECUTE format('SELECT 1 FROM t%s WHERE b = ''x''', i); END LOOP; END $$;`)
 	own := connect(t, pg.URL("many"))
+	backend := int(own.PgConn().PID())
+	cpu := cpuSeconds(t, backend)
 	start := time.Now()
 	first := look(t, own, 0)
+	cpu = cpuSeconds(t, backend) - cpu
 	report := Analyse(first, nil, Options{Limits: freshLimits()})
 	took := time.Since(start)
 	db := first.Database
@@ -27,6 +30,11 @@ func TestCost(t *testing.T) {
 		t.Fatalf("%d tables, %d statements", len(db.Tables), len(db.Statements.List))
 	}
 	t.Logf("%s in all; %d queries in %.2f s (slowest: %s, %.2f s), %d bytes of answers", took, db.Cost.Queries, db.Cost.Seconds, db.Cost.Slowest, db.Cost.SlowestS, db.Cost.Bytes)
+	// A hundredth of what one core does in a minute: the busier the machine, the
+	// longer it takes, but not the more CPU.
+	if t.Logf("%.2f s of CPU in the server", cpu); cpu > 0.6 {
+		t.Errorf("it took %.2f s of the server's CPU", cpu)
+	}
 	if took > 15*time.Second {
 		t.Errorf("it took %s", took)
 	}
