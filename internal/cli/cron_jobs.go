@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,7 +52,7 @@ func cronJobs(bucket bool) ([]schedule.Job, error) {
 }
 
 // runsOf is the job's name in the state directory.
-func runsOf(j schedule.Job) string { return strings.ReplaceAll(j.Command, " ", "-") }
+func runsOf(j schedule.Job) string { return j.Name }
 
 // commandOf returns the subcommand that arguments call, or what is wrong with
 // them.
@@ -86,6 +88,16 @@ type cronView struct {
 	sources []schedule.Source
 }
 
+// onlyTimers says whether systemd's timers do all that is done: then no cron daemon
+// is needed.
+func (v *cronView) onlyTimers() bool {
+	rows := slices.Clone(v.Others)
+	for _, j := range v.Jobs {
+		rows = slices.Concat(rows, j.Rows, j.Scripts)
+	}
+	return len(rows) > 0 && !slices.ContainsFunc(rows, func(p schedule.Placed) bool { return !strings.Contains(p.Where, ".timer, ") })
+}
+
 // inspectCron reads and judges the crontabs.
 func (d *deps) inspectCron(ctx context.Context) (*cronView, error) {
 	h := d.app.cron
@@ -102,7 +114,12 @@ func (d *deps) inspectCron(ctx context.Context) (*cronView, error) {
 	}}
 	v.daemon, _ = h.Daemon()
 	v.sources, v.unread = h.Sources(ctx)
+	timers, err := h.Timers()
+	v.sources, v.unread = append(v.sources, timers...), errors.Join(v.unread, err)
 	v.Inspection = schedule.Inspect(v.sources, jobs, v.host)
+	if v.daemon == "" && v.onlyTimers() {
+		v.daemon = "systemd"
+	}
 	return v, nil
 }
 

@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/stellarescrow/escrowctl/internal/check"
 	"github.com/stellarescrow/escrowctl/internal/cronhost"
 	"github.com/stellarescrow/escrowctl/internal/schedule"
 )
@@ -275,6 +277,92 @@ func TestCronMisuse(t *testing.T) {
 		cronTree(t, inv, "")
 		if code := inv.run(t, strings.Fields(args)...); code != 3 || !strings.Contains(inv.errs.String(), want) {
 			t.Errorf("%s: exit %d: %s", args, code, &inv.errs)
+		}
+	}
+}
+
+// TestCronTimers: the timers of the package do what the rows do, without a cron
+// daemon, and beside the rows they do it twice.
+func TestCronTimers(t *testing.T) {
+	top, err := filepath.Abs(repository) // before the working directory changes
+	if err != nil {
+		t.Fatal(err)
+	}
+	inv := invoke(t)
+	cronTree(t, inv, "")
+	root := inv.cron.Root
+	place := func(name string, body []byte) {
+		path := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, body, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	place("usr/bin/escrowctl", nil)
+	place("run/systemd/system/.keep", nil)
+	units, err := filepath.Glob(filepath.Join(top, "deploy/systemd/*"))
+	if err != nil || len(units) != 10 {
+		t.Fatalf("%q, %v", units, err)
+	}
+	for _, unit := range units {
+		body, err := os.ReadFile(unit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		place("usr/lib/systemd/system/"+filepath.Base(unit), body)
+		if strings.HasSuffix(unit, ".timer") {
+			place("etc/systemd/system/timers.target.wants/"+filepath.Base(unit), nil)
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(root, "proc")); err != nil {
+		t.Fatal(err)
+	}
+	again := func() *invocation {
+		next := invoke(t)
+		next.cron = inv.cron
+		next.io.Now = time.Now
+		return next
+	}
+	run := again()
+	if code := run.run(t, "cron", "check"); code != 0 || !strings.Contains(run.out.String(), "5 rows of the schedule, nothing wrong") {
+		t.Errorf("exit %d: %s%s", code, &run.out, &run.errs)
+	}
+	run = again()
+	run.environ = []string{"HOME=" + t.TempDir()} // of the environment nothing gets to timers
+	if c := runDoctor(t, run, "--only", "schedule").named(t, "schedule"); c.Status != check.OK || !strings.HasPrefix(c.Summary, "systemd runs, 5 rows") {
+		t.Errorf("doctor: %+v", c)
+	}
+	if c := shiftOnly(t, again(), "schedule"); c.Status != check.OK {
+		t.Errorf("shift-check: %+v", c)
+	}
+	place("proc/9/comm", []byte("cron\n"))
+	place("etc/cron.d/escrowctl", []byte("0 2 * * * root /usr/bin/escrowctl backup >> /var/log/stellar-backup.log 2>&1\n"))
+	run = again()
+	if code := run.run(t, "cron", "check"); code != 1 || !strings.Contains(run.out.String(), "the same job at the same time") {
+		t.Errorf("twice: exit %d: %s%s", code, &run.out, &run.errs)
+	}
+	if err := os.RemoveAll(filepath.Join(root, "proc")); err != nil {
+		t.Fatal(err)
+	}
+	run = again()
+	if code := run.run(t, "cron", "check"); code != 2 || !strings.Contains(run.out.String(), "no cron daemon runs") {
+		t.Errorf("a row without cron: exit %d: %s%s", code, &run.out, &run.errs)
+	}
+}
+
+// TestScheduledJobsAreFound: the runs that a job's command records are those that
+// its row is judged by.
+func TestScheduledJobsAreFound(t *testing.T) {
+	jobs, err := cronJobs(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorded := map[string]string{"backup": backupJob, "dr-test": drTestJob, "certs renew": certsJob, "perf analyze": perfJob, "backup verify": verifyJob}
+	for _, j := range jobs {
+		if runsOf(j) != recorded[j.Command] {
+			t.Errorf("%s records its runs as %q, its row is judged by those of %q", j.Command, recorded[j.Command], runsOf(j))
 		}
 	}
 }

@@ -182,20 +182,23 @@ func (d *deps) drTestProbe() check.Probe {
 }
 
 func (d *deps) scheduleProbe() check.Probe {
+	daemon := ""
 	return health.Schedule(health.ScheduleOptions{
 		Inspect: func(ctx context.Context) (schedule.Inspection, error) {
+			daemon, _ = d.app.cron.Daemon()
 			v, err := d.inspectCron(ctx)
 			if err != nil {
 				return schedule.Inspection{}, err
 			}
+			daemon = v.daemon
 			return v.Inspection, v.unread
 		},
-		Daemon: d.app.cron.Daemon,
+		Daemon: func() (string, bool) { return daemon, daemon != "" }, // asked after Inspect
 		Runs:   func(j schedule.Job) ([]schedule.Run, error) { return d.scheduledRuns(j, 50) },
 		Installed: func(job string) time.Time {
 			var doc cronInstalled
-			if _, err := d.state.Load(cronDoc, &doc); err != nil {
-				return time.Time{} // then what is due counts from the beginning
+			if _, err := d.state.Load(cronDoc, &doc); err != nil || doc.Jobs[job].IsZero() {
+				return d.app.cron.TimerEnabled(job) // zero: what is due counts from the beginning
 			}
 			return doc.Jobs[job]
 		},
