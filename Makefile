@@ -84,6 +84,11 @@ reproducible: ## build the release in two directories and compare the bytes
 	@scripts/tools.sh nfpm
 	scripts/reproducible.sh
 
+.PHONY: adopt
+adopt: deps images ## install the package beside a sandbox, run a night, remove it
+	@scripts/tools.sh nfpm
+	scripts/adopt.sh
+
 .PHONY: deps
 deps: ## install the Debian packages that are missing
 	scripts/deps.sh

@@ -54,14 +54,8 @@ note_rotations() {
 }
 
 start_sandbox() {
-	make_env
-	set -a
-	. "$SANDBOX_ENV"
-	set +a
+	start_services
 	note_rotations
-	sandbox_compose up -d
-	wait_healthy postgres redis s3 indexer api horizon grafana nginx prometheus alertmanager
-	wait_watchdog
 	printf 'database stellar_escrow: %s rows in %s tables\n' \
 		"$(counts stellar_escrow | awk -F'|' '{ n += $2 } END { print n }')" \
 		"$(counts stellar_escrow | wc -l)"

@@ -1,7 +1,8 @@
 # Functions for the sandbox, on top of lib.sh. To be sourced by bash from the
-# root of the repository.
+# root of the repository. SANDBOX_PROJECT and SANDBOX_DIR, a copy of
+# deploy/sandbox, make it another than that of `make demo`.
 
-readonly SANDBOX_DIR=deploy/sandbox
+readonly SANDBOX_DIR=${SANDBOX_DIR:-deploy/sandbox}
 readonly SANDBOX_ENV=$SANDBOX_DIR/.env
 readonly SANDBOX_RUN=$SANDBOX_DIR/.run
 readonly SANDBOX_DOMAIN=stellarescrow.test
@@ -26,24 +27,42 @@ free_port() {
 	die "no free port of 127.0.0.1 from $1 to $(($1 + 99)) for the sandbox"
 }
 
-# make_certificate makes a CA and a certificate for nginx, laid out as certbot
-# lays out its own. The CA's key is thrown away.
+# make_certificate makes a CA and a certificate for nginx, laid out as certbot lays
+# out its own: versions in archive, links to the newest in live, and what it needs
+# to renew it. The CA's key is thrown away.
 make_certificate() {
-	local dir=$SANDBOX_RUN/letsencrypt/live/$SANDBOX_DOMAIN key
+	local top=$SANDBOX_RUN/letsencrypt name=$SANDBOX_DOMAIN dir key part
+	dir=$top/archive/$name
 	key=$(mktemp)
-	mkdir -p "$dir"
+	mkdir -p "$dir" "$top/live/$name" "$top/renewal"
 	(
 		umask 077
 		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 90 -keyout "$key" \
 			-subj '/CN=escrowctl sandbox CA' -addext basicConstraints=critical,CA:true -out "$SANDBOX_RUN/ca.pem"
-		openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$dir/privkey.pem" \
-			-subj "/CN=$SANDBOX_DOMAIN" |
-			openssl x509 -req -days 89 -CA "$SANDBOX_RUN/ca.pem" -CAkey "$key" -CAcreateserial -out "$dir/cert.pem" \
-				-extfile <(printf 'subjectAltName=DNS:%s\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:false\n' "$SANDBOX_DOMAIN")
-		cp "$SANDBOX_RUN/ca.pem" "$dir/chain.pem"
-		cat "$dir/cert.pem" "$dir/chain.pem" >"$dir/fullchain.pem"
+		openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$dir/privkey1.pem" \
+			-subj "/CN=$name" |
+			openssl x509 -req -days 89 -CA "$SANDBOX_RUN/ca.pem" -CAkey "$key" -CAcreateserial -out "$dir/cert1.pem" \
+				-extfile <(printf 'subjectAltName=DNS:%s\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:false\n' "$name")
+		cp "$SANDBOX_RUN/ca.pem" "$dir/chain1.pem"
+		cat "$dir/cert1.pem" "$dir/chain1.pem" >"$dir/fullchain1.pem"
 	) 2>/dev/null || die "openssl could not make the sandbox's certificate"
 	rm -f "$key" "$SANDBOX_RUN/ca.srl"
+	for part in cert chain fullchain privkey; do
+		ln -s "../../archive/$name/${part}1.pem" "$top/live/$name/$part.pem"
+	done
+	cat >"$top/renewal/$name.conf" <<-CONF
+		version = 2.1.0
+		archive_dir = /etc/letsencrypt/archive/$name
+		cert = /etc/letsencrypt/live/$name/cert.pem
+		privkey = /etc/letsencrypt/live/$name/privkey.pem
+		chain = /etc/letsencrypt/live/$name/chain.pem
+		fullchain = /etc/letsencrypt/live/$name/fullchain.pem
+		[renewalparams]
+		authenticator = webroot
+		webroot_path = /var/www/certbot,
+		server = https://ca.invalid/directory
+		key_type = ecdsa
+	CONF
 }
 
 # make_env writes the sandbox's secrets and ports, once: the volumes keep the
@@ -69,8 +88,8 @@ make_env() {
 	prometheus=$(free_port $((grafana + 1)))
 	alertmanager=$(free_port $((prometheus + 1)))
 	https=$(free_port $((alertmanager + 1)))
-	run=$PWD/$SANDBOX_RUN
 	mkdir -p "$SANDBOX_RUN"
+	run=$(realpath "$SANDBOX_RUN")
 	make_certificate
 	(
 		umask 077
@@ -107,10 +126,21 @@ make_env() {
 			AWS_SECRET_ACCESS_KEY=$(random_secret)
 			BACKUP_DIR='$run/backups'
 			ESCROWCTL_STATE_DIR='$run/state'
-			ESCROWCTL_CONFIG='$PWD/$SANDBOX_DIR/escrowctl.yaml'
+			ESCROWCTL_CONFIG='${run%/*}/escrowctl.yaml'
 		ENV
 	)
 	mv "$SANDBOX_ENV.new" "$SANDBOX_ENV"
+}
+
+# start_services starts the platform in small and waits until all of it is well.
+start_services() {
+	make_env
+	set -a
+	. "$SANDBOX_ENV"
+	set +a
+	sandbox_compose up -d
+	wait_healthy postgres redis s3 indexer api horizon grafana nginx prometheus alertmanager
+	wait_watchdog
 }
 
 container_of() {

@@ -120,7 +120,8 @@ func changes(before, after map[string]bool, data ...string) []string {
 }
 
 // TestPackage builds twice, in two places, and compares; then installs, uses,
-// upgrades, removes and purges the package on a Debian without Go.
+// upgrades, removes and purges the package on a Debian without Go, and at last
+// has a platform adopt it.
 func TestPackage(t *testing.T) {
 	one := release(t, top, "v0.9.0")
 	t.Run("reproducible", func(t *testing.T) {
@@ -130,6 +131,17 @@ func TestPackage(t *testing.T) {
 		}
 	})
 	t.Run("life", func(t *testing.T) { life(t, one, release(t, top, "v0.9.1")) })
+	t.Run("adopt", func(t *testing.T) {
+		testenv.Docker(t)
+		testenv.Image(t, "host")
+		cmd := exec.Command("scripts/adopt.sh", one.deb)
+		cmd.Dir = top
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Errorf("adopt.sh: %v: %s", err, out)
+		}
+		t.Logf("%s", out)
+	})
 }
 
 func life(t *testing.T, one, two built) {
