@@ -40,10 +40,10 @@ func (a *App) migrateScriptsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "scripts", Short: "write the configuration and rows that replace the scripts", Args: noArgs,
 		Long: "Finds the crontab rows that call the old scripts, follows them into the scripts\n" +
-			"and the .env files that they read, and writes escrowctl.yaml and new rows, at the\n" +
-			"old rows' times and to their logs. Old rows become comments. Secrets stay where\n" +
-			"they are: the file names the .env. What is not carried over is named with its\n" +
-			"line. The difference is shown first, and nothing is changed before you agree." +
+			"and the .env files that they read, and writes escrowctl.yaml and new rows, at\n" +
+			"the old rows' times and to their logs. Old rows become comments. Secrets stay\n" +
+			"where they are: the file names the .env. What is not carried over is named with\n" +
+			"its line. The difference is shown first; nothing is changed before you agree." +
 			exitStatus("0  done, or nothing to do", "1  done, or shown, and something is left for you to look at", "2  it could not be written",
 				"3  escrowctl would not see a setting as the scripts do: nothing is changed"),
 		Example: "  escrowctl migrate scripts --dry-run\n  sudo escrowctl migrate scripts --side-by-side\n  sudo escrowctl migrate scripts --yes",
@@ -51,7 +51,7 @@ func (a *App) migrateScriptsCommand() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.crontab, "crontab", "", "read and change this `file` in place of the host's\ncrontabs")
-	fl.StringVar(&f.target, "write", systemConfig, "where the configuration goes, a `file`")
+	fl.StringVar(&f.target, "write", systemConfig, "the configuration `file` to write\n")
 	fl.StringVar(&f.program, "program", "", "`path` of escrowctl in the rows (default this one)")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "show the difference, change nothing")
 	fl.BoolVar(&f.yes, "yes", false, "do not ask")

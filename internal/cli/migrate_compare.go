@@ -24,7 +24,7 @@ func (a *App) migrateCompareCommand() *cobra.Command {
 	var crontab string
 	cmd := &cobra.Command{
 		Use: "compare", Short: "back up with the old script and with escrowctl, and compare", Args: noArgs,
-		Long: "Backs up, runs the old backup script as its crontab row does, and backs up again.\n" +
+		Long: "Backs up, runs the old backup script as its crontab row does, backs up again.\n" +
 			"What escrowctl's two backups agree on did not change meanwhile, and the script's\n" +
 			"must hold it too: every row of every table, and every statement of the schema.\n" +
 			"Tables that changed are held against the rows before and after. All three\n" +
