@@ -127,7 +127,7 @@ func command(name string) string {
 	if strings.HasSuffix(name, "_KEYS") {
 		return "rotate-keys start " + name
 	}
-	return "rotate-keys " + name
+	return "rotate-keys " + strings.TrimSuffix(name, " credentials")
 }
 
 // foldAt is how many bytes a content line has at most, without its end (3.1).

@@ -159,6 +159,9 @@ func TestExchange(t *testing.T) {
 	t.Parallel()
 	b := newExchangeBed(t)
 	x := b.exchanger()
+	if _, err := x.Retire(t.Context(), ""); !errors.Is(err, ErrNone) || !strings.HasSuffix(err.Error(), "begin one with rotate-keys S3") {
+		t.Errorf("retired without a rotation: %v", err)
+	}
 	x.Users.(*vault).dead = true
 	_, _, err := x.Switch(t.Context(), Credentials{"NEW", secret.New(newPair)}, "")
 	var failed *FailedError

@@ -197,7 +197,7 @@ func (r *Rotator) active() (Rotation, error) {
 		return rot, err
 	}
 	if !found || rot.Stage.Ended() {
-		none := fmt.Errorf("%s: %w: begin one with rotate-keys start %s", r.Secret, ErrNone, r.Secret)
+		none := fmt.Errorf("%s: %w: begin one with %s", r.Secret, ErrNone, command(r.Secret))
 		if found { // a process that was killed just after the end left its files
 			return rot, errors.Join(none, r.tidy())
 		}
