@@ -4,7 +4,7 @@
 #
 #   SHAPE       platform (default): the sandbox's schema with more rows; or
 #               dominant, json, middling, small, random: see data/
-#   SIZE        megabytes of SQL, about (1240)
+#   SIZE        megabytes of SQL, about (1240); platform needs 111 at least
 #   RUNS        rounds (5)
 #   CONTENDERS  of contenders.sh, in order (all); later ones need what earlier
 #               ones wrote
