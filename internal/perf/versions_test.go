@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stellarescrow/escrowctl/internal/check"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
@@ -40,7 +41,7 @@ func version(t *testing.T, url string, major int) {
 		exec(t, run, "SELECT * FROM trades WHERE seller = $1", "seller-5")
 		exec(t, run, "SELECT pg_sleep($1) FROM trades LIMIT 1", 0.0005)
 	}
-	time.Sleep(1200 * time.Millisecond) // until a session's counters are the server's: there is no asking for it before 15
+	settle(t, run, major)
 	first := look(t, own, 16<<30)
 	for _, s := range first.Sources {
 		if s.State != Read {
@@ -57,7 +58,7 @@ func version(t *testing.T, url string, major int) {
 		exec(t, run, "SELECT pg_sleep($1) FROM trades LIMIT 1", 0.055)
 	}
 	exec(t, run, "UPDATE trades SET seller = 'x'")
-	time.Sleep(1200 * time.Millisecond)
+	settle(t, run, major)
 	second := later(look(t, own, 16<<30), time.Minute)
 	report = Analyse(second, first, Options{Limits: freshLimits()})
 	want(t, report, "query.regressed", "", check.Critical, "60 calls")
@@ -65,7 +66,7 @@ func version(t *testing.T, url string, major int) {
 		t.Fatalf("%d plans: %v", len(report.Plans), err)
 	}
 	for _, p := range report.Plans {
-		if text := strings.Join(p.Lines, "\n"); !strings.Contains(text, "trades") && p.Missing == "" || strings.Contains(p.Text, "seller =") && !strings.Contains(text, "Index Cond: (seller = $1)") && !strings.HasPrefix(p.Text, "UPDATE") {
+		if text := strings.Join(p.Lines, "\n"); strings.Contains(p.Text, "FROM trades") && !strings.Contains(text, "trades") || strings.Contains(p.Text, "seller =") && !strings.Contains(text, "Index Cond: (seller = $1)") && !strings.HasPrefix(p.Text, "UPDATE") {
 			t.Errorf("%s: %q %s", p.Text, text, p.Missing)
 		}
 	}
@@ -91,6 +92,19 @@ func version(t *testing.T, url string, major int) {
 	if q := report.Queries.ByCalls[0]; q.Judged.Calls != 61 || !strings.Contains(strings.Join(report.Notes, " "), "pg_stat_statements was reset") {
 		t.Errorf("%d calls since the reset; %q", q.Judged.Calls, report.Notes)
 	}
+}
+
+// settle waits until a session's counters are the server's. From version 15 on
+// that can be asked for; before, a collector gets them within a second.
+func settle(t *testing.T, conn *pgx.Conn, major int) {
+	t.Helper()
+	if major >= 15 {
+		flush(t, conn)
+		return
+	}
+	time.Sleep(1200 * time.Millisecond)
+	exec(t, conn, "SELECT 1")
+	time.Sleep(1200 * time.Millisecond)
 }
 
 // TestStatementColumns asks each version of pg_stat_statements only for columns
