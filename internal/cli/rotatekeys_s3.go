@@ -40,7 +40,7 @@ func (d *deps) exchanger(ctx context.Context) (*keys.Exchanger, error) {
 		return nil, err
 	}
 	hidden := d.program(project, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-	x := &keys.Exchanger{Swapper: keys.Swapper{Rotator: *r, Users: &passwordUsers{program: hidden}}, Bucket: &bucketAccess{d.bucketOptions(addr)}}
+	x := &keys.Exchanger{Swapper: keys.Swapper{Rotator: *r, Users: &passwordUsers{program: hidden}, Steady: steady}, Bucket: &bucketAccess{d.bucketOptions(addr)}}
 	if d.cfg.Credentials.AccessKeyID != "" {
 		return x, nil // escrowctl's own are those of .env, and go with it
 	}

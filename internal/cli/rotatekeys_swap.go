@@ -37,7 +37,7 @@ func (d *deps) swapper(ctx context.Context, name string) (*keys.Swapper, error) 
 		return nil, err
 	}
 	users := &passwordUsers{program: d.program(project, name, "DATABASE_URL", "REDIS_URL")}
-	s := &keys.Swapper{Rotator: *r, Users: users}
+	s := &keys.Swapper{Rotator: *r, Users: users, Steady: steady}
 	switch name {
 	case "POSTGRES_PASSWORD":
 		users.server = d.cfg.Dump.Service
@@ -58,6 +58,9 @@ func (d *deps) swapper(ctx context.Context, name string) (*keys.Swapper, error) 
 	}
 	return s, nil
 }
+
+// steady is 2 s of readiness.
+const steady = 10
 
 // passwordUsers are the services of the project that hold a password.
 type passwordUsers struct {

@@ -46,6 +46,9 @@ type Swapper struct {
 	Rotator // Secret, EnvFile, Docs, Editor, Now, Who, Timeout, Say, Step
 	Server  Server
 	Users   Users
+	// Steady is how often in a row, every 200 ms, a service must be seen ready: a
+	// program that ends at once runs at first too. 0 is once.
+	Steady int
 }
 
 // Do changes the password, or goes on where it was interrupted. If anything
@@ -315,9 +318,19 @@ func (s *Swapper) services(ctx context.Context, rot *Rotation, text string) ([]s
 }
 
 func (s *Swapper) await(ctx context.Context, service string) error {
-	return s.until(ctx, service,
-		func(ctx context.Context) error { return s.Users.Ready(ctx, service) },
-		func(ctx context.Context) error { return s.Users.Recreate(ctx, service) })
+	seen := 0
+	ready := func(ctx context.Context) error {
+		seen++
+		if err := s.Users.Ready(ctx, service); err != nil {
+			seen = 0
+			return err
+		}
+		if seen < s.Steady {
+			return errors.New("it has only just started")
+		}
+		return nil
+	}
+	return s.until(ctx, service, ready, func(ctx context.Context) error { return s.Users.Recreate(ctx, service) })
 }
 
 func (s *Swapper) prove(ctx context.Context, from, to string) error {

@@ -41,6 +41,9 @@ type rack struct {
 	// coming up with anything but the old word.
 	lying bool
 	dead  string
+	// brief is a service that ends soon after it was seen to run with another word.
+	brief string
+	seen  int
 }
 
 func (r *rack) file(name string) string { return filepath.Join(r.dir, name) }
@@ -122,7 +125,12 @@ func (r *rack) Recreate(_ context.Context, service string) error {
 }
 
 func (r *rack) Ready(_ context.Context, service string) error {
-	_, err := os.Stat(r.file("made-" + service))
+	body, err := os.ReadFile(r.file("made-" + service))
+	if r.brief == service && string(body) != oldWord {
+		if r.seen++; r.seen > 1 {
+			return errors.New("it is exited")
+		}
+	}
 	return err
 }
 
@@ -240,12 +248,14 @@ func swapKilled(t *testing.T, k kind, at int, what string, back bool) {
 func TestSwapFails(t *testing.T) {
 	t.Parallel()
 	for name, break1 := range map[string]func(*rack){
-		"wrong order": func(r *rack) { r.lying = true },
-		"dead worker": func(r *rack) { r.dead = "worker" },
-		"dead server": func(r *rack) { r.dead = "server" },
+		"wrong order":              func(r *rack) { r.lying = true },
+		"dead worker":              func(r *rack) { r.dead = "worker" },
+		"dead server":              func(r *rack) { r.dead = "server" },
+		"worker that ends at once": func(r *rack) { r.brief = "worker" },
 	} {
 		b := newSwapBed(t)
 		s := b.swapper(postgresLike)
+		s.Steady = 2
 		s.Timeout = 500 * time.Millisecond
 		break1(s.Server.(*rack))
 		_, _, err := s.Do(t.Context(), "")
