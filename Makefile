@@ -63,7 +63,7 @@ bench: tools ## measure against pg_dump, gzip, psql and others, side by side
 	bench/run.sh
 
 .PHONY: demo
-demo: deps images build ## start the sandbox and show every capability on it
+demo: sandbox build ## start the sandbox and show every capability on it
 	scripts/demo.sh
 
 .PHONY: quiet
@@ -98,11 +98,19 @@ tools: ## build the tools that tests and sandbox use into the cache
 	scripts/tools.sh versitygw pebble nfpm
 
 .PHONY: base
-base: deps
+base: sandbox-deps
 	scripts/images.sh base
 
+.PHONY: sandbox-deps sandbox-tools sandbox
+sandbox-deps:
+	scripts/deps.sh --sandbox
+sandbox-tools:
+	scripts/tools.sh versitygw
+sandbox: base sandbox-tools # what the demo needs, and no more
+	scripts/images.sh postgres redis s3 nginx certbot platform monitoring
+
 .PHONY: images
-images: base tools ## build the container images of tests and sandbox
+images: deps base tools ## build the container images of tests and sandbox
 	scripts/images.sh
 
 .PHONY: clean

@@ -1,28 +1,44 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that tests and sandbox need, and those of the
-# arguments, each of which has a program of its name; only what is missing.
+# Installs the Debian packages that the tests need (after --sandbox: those of
+# the sandbox) and those of the arguments, each of which has a program of its
+# name; only what is missing.
 # Nothing that is installed is started, no database cluster is made, and the
 # machine's settings are afterwards as before.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
+only_one
 packages=()
-compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
-command -v redis-server >/dev/null || packages+=(redis-server)
-command -v nginx >/dev/null || packages+=(nginx-light)
-command -v certbot >/dev/null || packages+=(certbot)
-command -v prometheus >/dev/null || packages+=(prometheus)
-command -v prometheus-alertmanager >/dev/null || packages+=(prometheus-alertmanager)
-for exporter in node redis postgres blackbox; do
-	command -v "prometheus-$exporter-exporter" >/dev/null || packages+=("prometheus-$exporter-exporter")
-done
-command -v crontab >/dev/null || packages+=(cron)
-command -v openssl >/dev/null || packages+=(openssl)
-command -v mmdebstrap >/dev/null || packages+=(mmdebstrap)
-docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || packages+=(docker-compose)
+# want package program...: unless all the programs are there.
+want() {
+	local package=$1 program
+	shift
+	for program; do
+		command -v "$program" >/dev/null || packages+=("$package")
+	done
+}
+
+want mmdebstrap mmdebstrap
+want openssl openssl
+want python3 python3
+docker compose version >/dev/null 2>&1 || want docker-compose docker-compose
+if [ "${1:-}" = --sandbox ]; then
+	shift
+else
+	compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
+	want redis-server redis-server
+	want nginx-light nginx
+	want certbot certbot
+	want prometheus prometheus
+	want prometheus-alertmanager prometheus-alertmanager
+	for exporter in node redis postgres blackbox; do
+		want "prometheus-$exporter-exporter" "prometheus-$exporter-exporter"
+	done
+	want cron crontab
+fi
 for name; do
-	command -v "$name" >/dev/null || packages+=("$name")
+	want "$name" "$name"
 done
 need_docker
 [ ${#packages[@]} -eq 0 ] && exit 0
