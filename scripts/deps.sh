@@ -36,6 +36,7 @@ else
 		want "prometheus-$exporter-exporter" "prometheus-$exporter-exporter"
 	done
 	want cron crontab
+	want systemd systemd-analyze
 fi
 for name; do
 	want "$name" "$name"
