@@ -14,9 +14,9 @@ var hexKey = regexp.MustCompile(`\b[0-9a-f]{64}\b`)
 
 // TestRotationSecrets runs every command of rotate-keys and changes, on a whole
 // platform, and looks for its secrets, old and new, wherever they could come
-// out. The S3 credentials are replaced along the way, step by step.
+// out. The S3 credentials are replaced along the way, step by step. It is not
+// parallel: it reads all command lines, and other tests have the same secrets.
 func TestRotationSecrets(t *testing.T) {
-	t.Parallel()
 	p := newPlatform(t)
 	handed := t.TempDir()
 	fresh, unknown := credentials(t, newS3ID, markerNewS3), credentials(t, "AKIANOBODY0000000003", markerNewS3)

@@ -139,16 +139,31 @@ func (o *sharedSession) get(ctx context.Context, open func(context.Context) (hea
 	if first {
 		a.session, a.err = open(ctx)
 		close(a.done)
-	}
-	select {
-	case <-a.done:
-	case <-ctx.Done():
+	} else if !a.await(ctx) {
 		return nil, fmt.Errorf("the database does not answer: %w", context.Cause(ctx))
 	}
 	if a.err != nil {
 		return nil, a.err
 	}
 	return a, nil
+}
+
+// await waits until the session is open or could not be opened. Both who opens
+// it and who waits may be out of time at once: what the first found out, that it
+// is Docker which is silent, say, is worth the moment that it takes to say so.
+func (a *sessionAttempt) await(ctx context.Context) bool {
+	const moment = 50 * time.Millisecond
+	select {
+	case <-a.done:
+		return true
+	case <-ctx.Done():
+	}
+	select {
+	case <-a.done:
+		return true
+	case <-time.After(moment):
+		return false
+	}
 }
 
 // Row asks when it is this one's turn.
