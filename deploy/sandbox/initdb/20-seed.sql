@@ -45,7 +45,7 @@ INSERT INTO webhooks SELECT pg_temp.key('hook', n), pg_temp.key('user', n), 'htt
 
 INSERT INTO trades (id, seller_id, buyer_id, asset_id, amount, status, title, description, metadata, created_at, updated_at)
     SELECT pg_temp.key('trade', n), pg_temp.key('user', 1 + n % :users), pg_temp.key('user', 1 + (n + 1 + n / :users) % :users),
-           pg_temp.key('asset', 1 + n % 4), 1 + (n * 7919 % 100000) / 100.0,
+           pg_temp.key('asset', 1 + n % 4), 1 + (n * 7919::bigint % 100000) / 100.0,
            (ARRAY['created', 'funded', 'completed', 'completed', 'completed', 'completed', 'disputed', 'cancelled'])[1 + n % 8],
            (ARRAY['Logo', 'Novel', 'Guitar', 'Flat', 'Firmware', 'Mural'])[1 + n % 6] || ' no. ' || n,
            'Delivery by post' || E'\n' || 'Path C:\temp\' || n || E'\tpaid in full; ' || md5('d' || n) || md5('e' || n),
