@@ -11,11 +11,15 @@ need_docker
 # By label and not through Compose: that works without .env too, and for
 # containers of one-off runs.
 remove() {
-	local what=$1 ids
+	local what=$1 ids force=-f
 	shift
+	case $what in
+	container) force='-f -v' ;; # with the volumes that have no name
+	network) force= ;;
+	esac
 	ids=$(docker "$what" ls -q --filter "label=com.docker.compose.project=$SANDBOX_PROJECT" "$@")
-	# shellcheck disable=SC2086 # a list of ids
-	[ -z "$ids" ] || docker "$what" rm $([ "$what" = network ] || printf -- -f) $ids >/dev/null
+	# shellcheck disable=SC2086 # lists
+	[ -z "$ids" ] || docker "$what" rm $force $ids >/dev/null
 }
 remove container -a
 remove volume
