@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -56,24 +55,11 @@ func Digest(ctx context.Context, file io.Reader) (*Dump, error) {
 	}
 	defer func() { _ = text.Close() }()
 	d := &Dump{Tables: map[string]Table{}, Statements: map[string]int{}}
-	sp := sqldump.NewSplitter(text, 0)
-	for {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		p, err := sp.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		if err := d.piece(p, sp.Info().EscapeStrings); err != nil {
-			return nil, err
-		}
-		sp.Recycle(p)
+	info, err := sqldump.Pieces(ctx, text, func(p *sqldump.Piece, known sqldump.Info) error { return d.piece(p, known.EscapeStrings) })
+	if err != nil {
+		return nil, err
 	}
-	if !sp.Info().Complete {
+	if !info.Complete {
 		return nil, fmt.Errorf("%w: pg_dump's end mark is missing", sqldump.ErrTruncated)
 	}
 	return d, nil

@@ -203,26 +203,41 @@ type Summary struct {
 	Tables  []Table
 }
 
-// Scan reads the decompressed text of a plain dump to its end and counts what
-// is in it. Without its end mark it is ErrTruncated.
-func Scan(ctx context.Context, r io.Reader) (*Summary, error) {
+// Pieces reads the decompressed text of a dump to its end and calls fn for each
+// piece, which is valid until fn returns, with what is known of the dump by then.
+// Whether its end mark was there is in the result.
+func Pieces(ctx context.Context, r io.Reader, fn func(*Piece, Info) error) (Info, error) {
 	sp := NewSplitter(r, 0)
-	var x Index // for its sums
 	for {
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return Info{}, context.Cause(ctx)
 		}
 		p, err := sp.Next()
 		if errors.Is(err, io.EOF) {
-			break
+			return sp.Info(), nil
 		}
 		if err != nil {
-			return nil, err
+			return Info{}, err
 		}
-		x.add(Member{Table: p.Table, Rows: p.Rows, SQLSize: int64(len(p.SQL))})
+		if err := fn(p, sp.Info()); err != nil {
+			return Info{}, err
+		}
 		sp.Recycle(p)
 	}
-	sum := &Summary{Info: sp.Info(), SQLSize: x.SQLSize, Rows: x.Rows, Tables: x.Tables}
+}
+
+// Scan reads the decompressed text of a plain dump to its end and counts what
+// is in it. Without its end mark it is ErrTruncated.
+func Scan(ctx context.Context, r io.Reader) (*Summary, error) {
+	var x Index // for its sums
+	info, err := Pieces(ctx, r, func(p *Piece, _ Info) error {
+		x.add(Member{Table: p.Table, Rows: p.Rows, SQLSize: int64(len(p.SQL))})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	sum := &Summary{Info: info, SQLSize: x.SQLSize, Rows: x.Rows, Tables: x.Tables}
 	if !sum.Complete {
 		return sum, errNoEnd
 	}
