@@ -34,14 +34,8 @@ func (a *App) doctorCommand() *cobra.Command {
 		Example: "  escrowctl doctor\n  escrowctl doctor --write-bucket\n  escrowctl doctor --only bucket,pg_dump --json",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.doctor(cmd.Context(), f) },
 	}
-	cmd.Flags().StringSliceVar(&f.only, "only", nil, "make these `checks` only")
-	cmd.Flags().StringSliceVar(&f.skip, "skip", nil, "leave these `checks` out")
+	selection(cmd, &f.only, &f.skip, idsOf(doctorProbes(f)))
 	cmd.Flags().BoolVar(&f.writeBucket, "write-bucket", false, "also write, read and delete an object in the bucket")
-	for _, name := range []string{"only", "skip"} {
-		if err := cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(idsOf(doctorProbes(f)), cobra.ShellCompDirectiveNoFileComp)); err != nil {
-			panic(err) // the flag stands a few lines above
-		}
-	}
 	return cmd
 }
 

@@ -52,8 +52,7 @@ func (a *App) shiftCheckCommand() *cobra.Command {
 		Annotations: map[string]string{alsoOutput: "nagios"},
 		RunE:        func(cmd *cobra.Command, _ []string) error { return a.shiftCheck(cmd.Context(), f) },
 	}
-	cmd.Flags().StringSliceVar(&f.only, "only", nil, "make these `checks` only")
-	cmd.Flags().StringSliceVar(&f.skip, "skip", nil, "leave these `checks` out")
+	selection(cmd, &f.only, &f.skip, checkIDs())
 	cmd.Flags().BoolVar(&f.markdown, "markdown", false, "print it as Markdown, to hand over")
 	cmd.Flags().BoolVar(&f.post, "post", false, "also send it to the webhook")
 	cmd.Flags().StringVar(&f.html, "html", "", "also write it to a `file`, as one HTML page")
@@ -61,12 +60,18 @@ func (a *App) shiftCheckCommand() *cobra.Command {
 	cmd.Flags().DurationVar(&f.every, "every", 10*time.Second, "with --watch, the `time` between two checks")
 	cmd.MarkFlagsMutuallyExclusive("markdown", "watch")
 	cmd.AddCommand(a.shiftAckCommand(), a.shiftHistoryCommand())
+	return cmd
+}
+
+// selection adds the flags that choose among the checks of a command.
+func selection(cmd *cobra.Command, only, skip *[]string, ids []string) {
+	cmd.Flags().StringSliceVar(only, "only", nil, "make these `checks` only")
+	cmd.Flags().StringSliceVar(skip, "skip", nil, "leave these `checks` out")
 	for _, name := range []string{"only", "skip"} {
-		if err := cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(checkIDs(), cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		if err := cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(ids, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 			panic(err) // the flag stands a few lines above
 		}
 	}
-	return cmd
 }
 
 func (a *App) shiftCheck(ctx context.Context, f shiftFlags) error {
