@@ -69,11 +69,7 @@ func (a *App) certsCheckCommand() *cobra.Command {
 }
 
 func (a *App) certsCheck(ctx context.Context, args []string, f certFlags) error {
-	use := changes
-	if len(args) > 0 {
-		use = looks
-	}
-	d, err := a.open(use)
+	d, err := a.open(unless(len(args) > 0))
 	if err != nil {
 		return err
 	}

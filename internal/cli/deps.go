@@ -45,6 +45,14 @@ const (
 	changes               // records its run
 )
 
+// unless is looks for a dry run or a mere look, else changes.
+func unless(looking bool) access {
+	if looking {
+		return looks
+	}
+	return changes
+}
+
 // open loads the configuration and the state directory.
 func (a *App) open(use access) (*deps, error) {
 	cfg, err := a.load()

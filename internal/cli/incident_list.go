@@ -156,11 +156,7 @@ func (a *App) incidentCloseCommand() *cobra.Command {
 }
 
 func (a *App) incidentClose(ctx context.Context, word string, dryRun bool) error {
-	use := changes
-	if dryRun {
-		use = looks
-	}
-	d, err := a.open(use)
+	d, err := a.open(unless(dryRun))
 	if err != nil {
 		return err
 	}

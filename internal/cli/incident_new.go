@@ -66,11 +66,7 @@ func (a *App) incidentNewCommand() *cobra.Command {
 }
 
 func (a *App) incidentNew(ctx context.Context, f newFlags, fingerprint string) error {
-	use := changes
-	if f.dryRun {
-		use = looks
-	}
-	d, err := a.open(use)
+	d, err := a.open(unless(f.dryRun))
 	if err != nil {
 		return err
 	}

@@ -213,11 +213,7 @@ func (a *App) rotateActCommand(do keys.Action, short, long string) *cobra.Comman
 // rotating opens what a rotation needs and runs fn as a job, or without a
 // record if it only looks.
 func (a *App) rotating(ctx context.Context, name string, looking bool, fn func(context.Context, *deps, *keys.Rotator) (Outcome, error)) error {
-	use := changes
-	if looking {
-		use = looks
-	}
-	d, err := a.open(use)
+	d, err := a.open(unless(looking))
 	if err != nil {
 		return err
 	}

@@ -175,11 +175,7 @@ func (a *App) exchange(ctx context.Context, step s3Step) error {
 			return err
 		}
 	}
-	use := changes
-	if step.dryRun {
-		use = looks
-	}
-	d, err := a.open(use)
+	d, err := a.open(unless(step.dryRun))
 	if err != nil {
 		return err
 	}

@@ -208,11 +208,7 @@ func (s *redisServer) Drop(ctx context.Context, with, gone string) error {
 
 // swap changes a password, or puts the old one back.
 func (a *App) swap(ctx context.Context, name, why string, back, dryRun bool) error {
-	use := changes
-	if dryRun {
-		use = looks
-	}
-	d, err := a.open(use)
+	d, err := a.open(unless(dryRun))
 	if err != nil {
 		return err
 	}
