@@ -268,9 +268,15 @@ func (c *containers) container(project string, ct ContainerView, s ServiceView, 
 	return p
 }
 
+// exitText is the exit code, and what is known of it. Docker loses the word of
+// the kernel that memory was out when a container dies within milliseconds, so a
+// SIGKILL is not called an operator's.
 func exitText(ct ContainerView) string {
-	if ct.OOMKilled {
+	switch {
+	case ct.OOMKilled:
 		return fmt.Sprintf("%d, killed for memory (OOM)", ct.ExitCode)
+	case ct.ExitCode == 137:
+		return "137 (SIGKILL, by hand or for memory)"
 	}
 	return fmt.Sprint(ct.ExitCode)
 }
@@ -284,7 +290,7 @@ func stopped(ct ContainerView) string {
 	case ct.Error != "":
 		return fmt.Sprintf("%s with %d: %s", ct.State, ct.ExitCode, clean(ct.Error))
 	}
-	return fmt.Sprintf("stopped: %s with %d", ct.State, ct.ExitCode)
+	return fmt.Sprintf("stopped: %s with %s", ct.State, exitText(ct))
 }
 
 // running looks at a container that does its work: has it been restarted, and
