@@ -97,7 +97,7 @@ func (c *checker) run(ctx context.Context, open Ranger) error {
 	work := make(chan *Raw, c.opt.Jobs)
 	g.Go(func() error {
 		defer close(work)
-		return c.x.read(ctx, open, c.x.all(), func(r *Raw) error {
+		return c.x.read(ctx, open, new(sync.Pool), c.x.all(), func(r *Raw) error {
 			select {
 			case work <- r:
 				return nil

@@ -80,8 +80,8 @@ func (x *Index) bytes(s span) int64 {
 }
 
 // read passes the members of s to fn in file order, fetching them with one
-// open. fn must Release each.
-func (x *Index) read(ctx context.Context, open Ranger, s span, fn func(*Raw) error) (err error) {
+// open, into memory from pool. fn must Release each.
+func (x *Index) read(ctx context.Context, open Ranger, pool *sync.Pool, s span, fn func(*Raw) error) (err error) {
 	if s.from == s.to {
 		return nil
 	}
@@ -99,7 +99,6 @@ func (x *Index) read(ctx context.Context, open Ranger, s span, fn func(*Raw) err
 			err = cerr
 		}
 	}()
-	pool := new(sync.Pool)
 	for i := s.from; i < s.to; i++ {
 		m := x.Members[i]
 		raw := &Raw{Number: i, Member: m, Line: s.line, Data: buffer(pool, m.Size), pool: pool}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 )
 
 // Source yields the parts of a dump, from an indexed or a plain file.
@@ -22,14 +23,15 @@ type Part struct {
 	Rows    int64
 	Line    int64 // of the whole SQL, from 1
 	raw     *Raw
-	sql     []byte
+	piece   *Piece // of a plain dump
+	sp      *Splitter
 }
 
 // SQL returns the part's text, checking and decompressing it with d into buf if
 // it must. A part that is not what its index says is a Fault.
 func (p *Part) SQL(d *Decoder, buf []byte) ([]byte, error) {
 	if p.raw == nil {
-		return p.sql, nil
+		return p.piece.SQL, nil
 	}
 	m := p.raw.Member
 	err := p.raw.checksum()
@@ -42,22 +44,28 @@ func (p *Part) SQL(d *Decoder, buf []byte) ([]byte, error) {
 	return nil, Fault{Member: p.raw.Number, Offset: m.Offset, Size: m.Size, Section: m.Section, Table: m.Table, Err: err}
 }
 
-// Release gives the part's memory back.
+// Release gives the part's memory back, but not what SQL decompressed. It may be
+// called more than once.
 func (p *Part) Release() {
 	if p.raw != nil {
 		p.raw.Release()
 	}
-	p.sql = nil
+	if p.piece != nil && p.piece.SQL != nil {
+		p.sp.Recycle(p.piece)
+	}
 }
 
 // Indexed is a dump with an index: each table can be read on its own.
 type Indexed struct {
 	x    *Index
 	open Ranger
+	pool *sync.Pool
 }
 
 // IndexedSource reads an indexed dump through open.
-func IndexedSource(x *Index, open Ranger) *Indexed { return &Indexed{x, open} }
+func IndexedSource(x *Index, open Ranger) *Indexed {
+	return &Indexed{x, open, new(sync.Pool)}
+}
 
 // EscapeStrings implements Source.
 func (s *Indexed) EscapeStrings() bool { return s.x.EscapeStrings }
@@ -121,7 +129,7 @@ func (s *Indexed) Split(rows Rows, n int) []Rows {
 // EachRow passes the parts of one COPY block to fn, in order; fn must Release
 // each.
 func (s *Indexed) EachRow(ctx context.Context, rows Rows, fn func(*Part) error) error {
-	return s.x.read(ctx, s.open, rows.span, pass(fn))
+	return s.x.read(ctx, s.open, s.pool, rows.span, pass(fn))
 }
 
 // EachSQL passes the parts of a section that hold no rows to fn, in order.
@@ -131,7 +139,7 @@ func (s *Indexed) EachSQL(ctx context.Context, section Section, fn func(*Part) e
 	flush := func() error {
 		r := run
 		run = span{}
-		return s.x.read(ctx, s.open, r, pass(fn))
+		return s.x.read(ctx, s.open, s.pool, r, pass(fn))
 	}
 	for i, m := range s.x.Members {
 		switch {
@@ -183,7 +191,7 @@ func (s *Plain) Each(ctx context.Context, fn func(*Part) error) error {
 		if err != nil {
 			return err
 		}
-		part := &Part{Section: p.Section, Table: p.Table, Rows: p.Rows, Line: line, sql: p.SQL}
+		part := &Part{Section: p.Section, Table: p.Table, Rows: p.Rows, Line: line, piece: p, sp: s.sp}
 		line += p.Lines
 		if err := fn(part); err != nil {
 			return err

@@ -19,7 +19,6 @@ type copying struct {
 	table string
 	fresh bool // the table was made by this load, and nobody else fills it
 	parts chan block
-	spent chan []byte // decompressed blocks to use again
 	ended chan struct{}
 	err   error // what the server said; to be read once ended
 	cut   error // why the parts stopped short; written before parts is closed
@@ -33,13 +32,14 @@ type copying struct {
 type block struct {
 	statement string
 	body      []byte
-	sql       []byte
-	part      *sqldump.Part
-	line      int64 // of the first row in the whole SQL
+	rows      int64
+	line      int64  // of the first row in the whole SQL
+	release   func() // gives the memory back
 }
 
-// ahead is how many parts are decompressed before the server asks for them.
-const ahead = 2
+// ahead is how many decompressed parts of a COPY wait, beside the one that is
+// being sent and the one that is being decompressed.
+const ahead = 1
 
 // copyTable loads one table of an indexed dump, or a part of it.
 func (l *loader) copyTable(ctx context.Context, s *session, src *sqldump.Indexed, t load) error {
@@ -49,7 +49,7 @@ func (l *loader) copyTable(ctx context.Context, s *session, src *sqldump.Indexed
 
 // begin starts a COPY; send its parts, then end it.
 func (l *loader) begin(ctx context.Context, s *session, table string, fresh bool) *copying {
-	c := &copying{l: l, table: table, fresh: fresh, parts: make(chan block, ahead), spent: make(chan []byte, ahead+2), ended: make(chan struct{})}
+	c := &copying{l: l, table: table, fresh: fresh, parts: make(chan block, ahead), ended: make(chan struct{})}
 	go func() {
 		defer close(c.ended)
 		c.err = c.run(ctx, s)
@@ -59,14 +59,8 @@ func (l *loader) begin(ctx context.Context, s *session, table string, fresh bool
 
 // send decompresses a part and hands it to the connection.
 func (c *copying) send(p *sqldump.Part) error {
-	var buf []byte
-	select {
-	case buf = <-c.spent:
-	default:
-	}
-	b, err := c.open(p, buf)
+	b, err := c.open(p)
 	if err != nil {
-		p.Release()
 		if fault := (sqldump.Fault{}); errors.As(err, &fault) {
 			return err // it says where
 		}
@@ -76,18 +70,18 @@ func (c *copying) send(p *sqldump.Part) error {
 	case c.parts <- b:
 		return nil
 	case <-c.ended:
-		p.Release()
+		b.release()
 		return errServer
 	}
 }
 
-func (c *copying) open(p *sqldump.Part, buf []byte) (block, error) {
-	d, err := c.l.decoder()
-	if err != nil {
-		return block{}, err
-	}
-	defer c.l.decoders.Put(d)
-	sql, err := c.l.sql(p, d, buf)
+func (c *copying) open(p *sqldump.Part) (b block, err error) {
+	sql, release, err := c.l.text(p)
+	defer func() {
+		if err != nil {
+			release()
+		}
+	}()
 	if err != nil {
 		return block{}, err
 	}
@@ -102,7 +96,7 @@ func (c *copying) open(p *sqldump.Part, buf []byte) (block, error) {
 		return block{}, fmt.Errorf("%w: it holds %d, its index says %d", ErrRowCount, parsed.Rows, p.Rows)
 	}
 	head := sql[:len(sql)-len(parsed.Body)-len("\\.\n")]
-	return block{statement: parsed.Statement, body: parsed.Body, sql: sql, part: p, line: p.Line + int64(bytes.Count(head, []byte{'\n'}))}, nil
+	return block{statement: parsed.Statement, body: parsed.Body, rows: p.Rows, release: release, line: p.Line + int64(bytes.Count(head, []byte{'\n'}))}, nil
 }
 
 // end waits for the COPY to finish. With an error, which says why the parts
@@ -184,7 +178,7 @@ type blockReader struct {
 func (r *blockReader) enter(b block) {
 	r.cur, r.rest = b, b.body
 	r.c.sent, r.c.firstAt = append(r.c.sent, r.c.rows), append(r.c.firstAt, b.line)
-	r.c.rows += b.part.Rows
+	r.c.rows += b.rows
 }
 
 func (r *blockReader) Read(p []byte) (int, error) {
@@ -209,19 +203,13 @@ func (r *blockReader) Read(p []byte) (int, error) {
 
 // leave passes on what was sent.
 func (r *blockReader) leave() {
-	if r.cur.part == nil {
+	if r.cur.release == nil {
 		return
 	}
-	if r.c.l.src.Codec() != sqldump.None {
-		select {
-		case r.c.spent <- r.cur.sql:
-		default:
-		}
-	}
-	total := r.c.l.counts.add(r.c.table, r.cur.part.Rows)
+	r.cur.release()
+	r.cur.release = nil
+	total := r.c.l.counts.add(r.c.table, r.cur.rows)
 	if r.c.l.opt.Progress != nil {
 		r.c.l.opt.Progress(total)
 	}
-	r.cur.part.Release()
-	r.cur.part = nil
 }

@@ -112,7 +112,8 @@ func Load(ctx context.Context, src sqldump.Source, opt Options) (*Result, error)
 	if opt.Jobs <= 0 {
 		opt.Jobs = runtime.GOMAXPROCS(0)
 	}
-	l := &loader{src: src, opt: opt, result: &Result{}, early: map[int]bool{}, phase: sqldump.PreData, since: opt.Now()}
+	l := &loader{src: src, opt: opt, result: &Result{}, early: map[int]bool{}, phase: sqldump.PreData, since: opt.Now(),
+		spare: make(chan []byte, opt.Jobs*(ahead+2))}
 	if opt.Entering != nil {
 		opt.Entering(sqldump.PreData)
 	}
@@ -164,6 +165,7 @@ type loader struct {
 	post     scheduler
 	last     Error // where the last statement on main stands
 	decoders sync.Pool
+	spare    chan []byte // decompressed blocks to use again, of whichever table
 
 	decompressing atomic.Int64 // nanoseconds
 }

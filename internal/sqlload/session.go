@@ -44,6 +44,34 @@ func (l *loader) decoder() (*sqldump.Decoder, error) {
 	return sqldump.NewDecoder(l.src.Codec())
 }
 
+// text returns the SQL of a part with rows, and what gives its memory back. The
+// compressed bytes are given back at once: nobody needs them any more.
+func (l *loader) text(p *sqldump.Part) (sql []byte, release func(), err error) {
+	if l.src.Codec() == sqldump.None {
+		sql, err = l.sql(p, nil, nil)
+		return sql, p.Release, err
+	}
+	defer p.Release()
+	d, err := l.decoder()
+	if err != nil {
+		return nil, p.Release, err
+	}
+	defer l.decoders.Put(d)
+	var buf []byte
+	select {
+	case buf = <-l.spare:
+	default:
+	}
+	sql, err = l.sql(p, d, buf)
+	release = func() {
+		select {
+		case l.spare <- sql:
+		default:
+		}
+	}
+	return sql, release, err
+}
+
 // prepared returns a session with the dump's settings so far.
 func (l *loader) prepared(ctx context.Context) (*session, error) {
 	s, err := l.session(ctx)
