@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 )
 
-// compare tells what the new backup holds less of than the last one.
-func (r *run) compare() {
-	last, now := r.res.Last, r.res.Manifest
+// compare tells what the new backup holds less of than the last one, and has it
+// noted.
+func (r *run) compare(ctx context.Context, now *Manifest) {
+	last := r.res.Last
 	if last == nil || last.Database != now.Database {
 		return
 	}
@@ -20,30 +22,33 @@ func (r *run) compare() {
 		lost("its rows fell to %.0f %% of the last one's: %d after %d", 100*float64(now.Rows)/float64(last.Rows), now.Rows, last.Rows)
 	}
 	if now.TableCount < last.TableCount {
-		lost("it has %d tables, the last one had %d%s", now.TableCount, last.TableCount, r.missingTables())
+		lost("it has %d tables, the last one had %d: missing: %s", now.TableCount, last.TableCount, strings.Join(r.missingTables(ctx, now), " "))
+	}
+	if len(r.res.Losses) == 0 || r.Hold == nil {
+		return
+	}
+	if err := r.Hold(now.Name, r.res.Losses); err != nil {
+		r.warn("%v", err)
 	}
 }
 
-// missingTables names the tables that the last backup had, if that can be told.
-func (r *run) missingTables() string {
-	last, err := loadManifest(context.Background(), r.Local, r.res.Last.Name)
+// missingTables names the tables that the last backup had and this one has not,
+// if that can be told.
+func (r *run) missingTables(ctx context.Context, now *Manifest) (names []string) {
+	last, err := loadManifest(ctx, r.lastIn, r.res.Last.Name)
 	if err != nil {
-		return ""
+		return nil
 	}
 	have := map[string]bool{}
-	for _, t := range r.res.Manifest.Index.Tables {
+	for _, t := range now.Index.Tables {
 		have[t.Table] = true
 	}
-	names := ""
 	for _, t := range last.Index.Tables {
 		if !have[t.Table] {
-			names += " " + t.Table
+			names = append(names, t.Table)
 		}
 	}
-	if names == "" {
-		return ""
-	}
-	return ": missing:" + names
+	return names
 }
 
 // limitedBuffer refuses more than maxGlobals bytes.

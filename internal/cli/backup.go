@@ -61,6 +61,11 @@ func (d *deps) held() (hold, error) {
 	return h, err
 }
 
+// hold holds pruning until somebody acknowledges the losses.
+func (d *deps) hold(name string, losses []string) error {
+	return d.state.Save(holdDoc, hold{Since: d.app.io.Now().UTC(), Backup: name, Losses: losses})
+}
+
 // sendHold writes how many losses wait, which outlives the run that found them
 // and ends with backup ack. It returns the status that problems make.
 func (a *App) sendHold(ctx context.Context, d *deps) check.Status {
@@ -172,7 +177,7 @@ func (d *deps) backupOptions(ctx context.Context, src *source) (backup.Options, 
 		Codec: sqldump.Codec(c.Compression), Level: c.Level, Jobs: c.Jobs, Recipients: recipients, Globals: d.cfg.Dump.Globals,
 		Schema:      func(ctx context.Context) (*schema.Schema, error) { return schema.Capture(ctx, src.conn.PgConn()) },
 		ShrinkRatio: c.ShrinkWarnRatio, Retention: backup.Retention(c.Retention), RemoteKeep: backup.Retention(c.BucketRetention),
-		Held: len(h.Losses) > 0, Verified: verified, Now: d.app.io.Now, Log: d.app.io.Log,
+		Held: len(h.Losses) > 0, Hold: d.hold, Verified: verified, Now: d.app.io.Now, Log: d.app.io.Log,
 	}, nil
 }
 
@@ -188,11 +193,6 @@ func (a *App) backupOutcome(d *deps, res *backup.Result) Outcome {
 	}}
 	if d.cfg.S3.Bucket == "" && d.cfg.Env == config.Production {
 		res.Warnings = append(res.Warnings, noBucketNotice)
-	}
-	if len(res.Losses) > 0 {
-		if err := d.state.Save(holdDoc, hold{Since: a.io.Now().UTC(), Backup: res.Name, Losses: res.Losses}); err != nil {
-			res.Warnings = append(res.Warnings, err.Error())
-		}
 	}
 	where := "here"
 	if res.Uploaded {
