@@ -21,8 +21,13 @@ func (r *run) compare(ctx context.Context, now *Manifest) {
 	if float64(now.Rows) < float64(last.Rows)*r.ShrinkRatio {
 		lost("its rows fell to %.0f %% of the last one's: %d after %d", 100*float64(now.Rows)/float64(last.Rows), now.Rows, last.Rows)
 	}
-	if now.TableCount < last.TableCount {
-		lost("it has %d tables, the last one had %d: missing: %s", now.TableCount, last.TableCount, strings.Join(r.missingTables(ctx, now), " "))
+	// By name: a new table must not make up for one that is gone.
+	missing, known := r.missingTables(ctx, now)
+	switch {
+	case len(missing) > 0:
+		lost("it has %d tables, the last one had %d: missing: %s", now.TableCount, last.TableCount, strings.Join(missing, " "))
+	case !known && now.TableCount < last.TableCount:
+		lost("it has %d tables, the last one had %d", now.TableCount, last.TableCount)
 	}
 	if len(r.res.Losses) == 0 || r.Hold == nil {
 		return
@@ -34,10 +39,10 @@ func (r *run) compare(ctx context.Context, now *Manifest) {
 
 // missingTables names the tables that the last backup had and this one has not,
 // if that can be told.
-func (r *run) missingTables(ctx context.Context, now *Manifest) (names []string) {
+func (r *run) missingTables(ctx context.Context, now *Manifest) (names []string, known bool) {
 	last, err := loadManifest(ctx, r.lastIn, r.res.Last.Name)
 	if err != nil {
-		return nil
+		return nil, false
 	}
 	have := map[string]bool{}
 	for _, t := range now.Index.Tables {
@@ -48,7 +53,7 @@ func (r *run) missingTables(ctx context.Context, now *Manifest) (names []string)
 			names = append(names, t.Table)
 		}
 	}
-	return names
+	return names, true
 }
 
 // limitedBuffer refuses more than maxGlobals bytes.

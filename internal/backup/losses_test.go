@@ -30,3 +30,14 @@ func TestLossIsNotedFirst(t *testing.T) {
 		t.Errorf("noted %q, losses %q, warnings %q", noted, res.Losses, res.Warnings)
 	}
 }
+
+// TestNewTableHidesNoLoss: as many tables as before, and one of those is gone.
+func TestNewTableHidesNoLoss(t *testing.T) {
+	o, c := fakeOptions(t)
+	mustRun(t, o)
+	c.now = c.now.Add(24 * time.Hour)
+	o.Dumper = textDumper(strings.ReplaceAll(fakeDumper{rows: 100, tables: 3}.text(), "public.t2", "public.other"))
+	if res := mustRun(t, o); len(res.Losses) != 1 || !strings.Contains(res.Losses[0], "missing: public.t2") {
+		t.Errorf("losses %q", res.Losses)
+	}
+}
