@@ -20,6 +20,9 @@ func (r *run) commitLocal(ctx context.Context, m *Manifest) error {
 	defer cancel()
 	err := r.commit(ctx, r.Local, m)
 	if err != nil {
+		if r.globals != nil {
+			err = errors.Join(err, r.Local.Delete(ctx, r.globals.name))
+		}
 		err = errors.Join(err, r.Local.Delete(ctx, r.file.Name))
 	}
 	return err

@@ -127,20 +127,21 @@ func (b *buckets) take(c Copy) string {
 
 // Apply deletes what the plan says and returns the names of what is gone. The
 // manifest goes first, so that no list ever calls the rest of a deleted backup
-// good.
+// good, and the dump last: what is left of one by a run that was killed has its
+// name, and goes with the next prune.
 func (p Plan) Apply(ctx context.Context, s store.Store) ([]string, error) {
 	var gone []string
 	for _, c := range p.Delete {
 		if err := s.Delete(ctx, ManifestName(c.Name)); err != nil {
 			return gone, err
 		}
-		if err := s.Delete(ctx, c.Name); err != nil {
-			return gone, err
-		}
 		if c.globals != "" {
 			if err := s.Delete(ctx, c.globals); err != nil {
 				return gone, err
 			}
+		}
+		if err := s.Delete(ctx, c.Name); err != nil {
+			return gone, err
 		}
 		gone = append(gone, c.Name)
 	}
