@@ -111,6 +111,7 @@ func (a Archive) Prune(now time.Time) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.sweep(now)
 	var gone []string
 	for _, id := range a.dispensable(ids, now) {
 		if err := os.Remove(filepath.Join(a.Dir, id+fileTail)); err != nil {
@@ -119,6 +120,19 @@ func (a Archive) Prune(now time.Time) ([]string, error) {
 		gone = append(gone, id)
 	}
 	return gone, nil
+}
+
+// staleTemp is the age at which what a killed Save has left goes.
+const staleTemp = time.Hour
+
+// sweep removes the temporary files of killed Saves.
+func (a Archive) sweep(now time.Time) {
+	temps, _ := filepath.Glob(filepath.Join(a.Dir, ".*"+fileTail+"*")) // the pattern is sound
+	for _, path := range temps {
+		if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && now.Sub(info.ModTime()) > staleTemp {
+			_ = os.Remove(path)
+		}
+	}
 }
 
 // dispensable returns which of ids, oldest first, can go. Of a day or week the

@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"io"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -105,6 +106,28 @@ func TestDispensable(t *testing.T) {
 	}
 	if gone := archive.dispensable([]string{"20200101T000000Z"}, now); len(gone) != 0 {
 		t.Error("the only snapshot goes")
+	}
+}
+
+// TestArchiveSweep: what a killed Save has left goes, what is being saved stays.
+func TestArchiveSweep(t *testing.T) {
+	archive := Archive{Dir: t.TempDir()}
+	now := time.Now()
+	for name, age := range map[string]time.Duration{".20260101T000000Z.json.gz123": 2 * time.Hour, ".20260102T000000Z.json.gz456": time.Minute} {
+		path := filepath.Join(archive.Dir, name)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, now.Add(-age), now.Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := archive.Prune(now); err != nil {
+		t.Fatal(err)
+	}
+	left, _ := filepath.Glob(filepath.Join(archive.Dir, ".*"))
+	if len(left) != 1 || filepath.Base(left[0]) != ".20260102T000000Z.json.gz456" {
+		t.Errorf("left: %v", left)
 	}
 }
 

@@ -74,6 +74,31 @@ func equal(t *testing.T, want, got map[string]float64) {
 	}
 }
 
+// TestTextfileSweep: node_exporter's directory does not fill up with what killed
+// runs leave, and what another run writes is left alone.
+func TestTextfileSweep(t *testing.T) {
+	dir := t.TempDir()
+	r := newReporter(Options{TextfileDir: dir})
+	temp := func(name string, age time.Duration) {
+		must(t, os.WriteFile(filepath.Join(dir, name), []byte("half"), 0o600))
+		at := time.Now().Add(-age)
+		must(t, os.Chtimes(filepath.Join(dir, name), at, at))
+	}
+	temp(".escrowctl_backup.prom123", 2*time.Hour)
+	temp(".escrowctl_backup.prom456", time.Minute)
+	temp(".escrowctl_certs.prom789", 2*time.Hour)
+	arrived(t, r, aRun(true))
+	entries, err := os.ReadDir(dir)
+	must(t, err)
+	var left []string
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if diff := cmp.Diff([]string{".escrowctl_backup.prom456", ".escrowctl_certs.prom789", "escrowctl_backup.prom"}, left); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // A success, a failure, and a success again.
 func TestTextfile(t *testing.T) {
 	dir := t.TempDir()

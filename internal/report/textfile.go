@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/renameio/v2"
 	dto "github.com/prometheus/client_model/go"
@@ -48,6 +49,7 @@ func (r *Reporter) textfile(rep Report) *Problem {
 			return textfileProblem(err)
 		}
 	}
+	r.sweep(path)
 	if err := replaceFile(path, b.Bytes()); err != nil {
 		return textfileProblem(err)
 	}
@@ -55,6 +57,24 @@ func (r *Reporter) textfile(rep Report) *Problem {
 		return &Problem{Kind: Local, Destination: ToTextfile, Cause: err}
 	}
 	return nil
+}
+
+// staleTemp is the age at which a temporary file goes: writing one takes no
+// second.
+const staleTemp = time.Hour
+
+// sweep removes the temporary files that killed runs left beside the textfile.
+func (r *Reporter) sweep(path string) {
+	entries, _ := os.ReadDir(filepath.Dir(path)) // the write will tell
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !info.Mode().IsRegular() || !strings.HasPrefix(e.Name(), "."+filepath.Base(path)) {
+			continue
+		}
+		if r.opt.Now().Sub(info.ModTime()) > staleTemp {
+			_ = os.Remove(filepath.Join(filepath.Dir(path), e.Name()))
+		}
+	}
 }
 
 func textfileProblem(err error) *Problem {

@@ -226,16 +226,18 @@ func TestSweepOfTemporaryFiles(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir, Options{})
 	old := filepath.Join(dir, "runs/.backup.jsonl123")
+	probe := filepath.Join(dir, ".probe-789")
 	young := filepath.Join(dir, "documents/.ack.json456")
 	lock := filepath.Join(dir, "runs/.backup.jsonl.lock")
-	for _, path := range []string{old, young, lock} {
+	for _, path := range []string{old, probe, young, lock} {
 		must(t, os.WriteFile(path, nil, 0o600))
 	}
 	past := time.Now().Add(-2 * time.Hour)
 	must(t, os.Chtimes(old, past, past))
+	must(t, os.Chtimes(probe, past, past))
 	must(t, os.Chtimes(lock, past, past))
 	open(t, dir, Options{})
-	for path, want := range map[string]bool{old: false, young: true, lock: true} {
+	for path, want := range map[string]bool{old: false, probe: false, young: true, lock: true} {
 		if _, err := os.Stat(path); (err == nil) != want {
 			t.Errorf("%s: %v", path, err)
 		}

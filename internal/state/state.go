@@ -108,6 +108,7 @@ func (s *Store) prepare() error {
 	if err := s.probe(); err != nil {
 		return s.fault("write to the state directory", err)
 	}
+	s.sweep(s.dir) // a probe that was killed before it had no name
 	for _, sub := range []string{runsDir, locksDir, documentsDir} {
 		path := filepath.Join(s.dir, sub)
 		if err := os.MkdirAll(path, 0o700); err != nil {
