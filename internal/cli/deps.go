@@ -62,7 +62,27 @@ func (a *App) open(use access) (*deps, error) {
 	for _, w := range cfg.Warnings {
 		a.io.Warn("%s", w)
 	}
-	return a.openWith(cfg, use)
+	d, err := a.openWith(cfg, use)
+	if err != nil && use == changes {
+		a.tellUnopened(cfg, err)
+	}
+	return d, err
+}
+
+// tellUnopened tells the webhook of a command that could not begin for want of a
+// state directory, where no person sees it: a night without a backup is not for
+// cron's log alone.
+func (a *App) tellUnopened(cfg *config.Loaded, cause error) {
+	webhook := cmp.Or(cfg.Report.Webhook.Reveal(), cfg.Certs.Webhook.Reveal())
+	if a.io.ErrTTY || webhook == "" {
+		return
+	}
+	host, _ := os.Hostname() // only for the message
+	text := fmt.Sprintf("FAILED on %s: %s did not begin: %v", host, a.command, cause)
+	to := report.New(report.Options{Webhook: webhook, Timeout: cfg.Report.Timeout, Now: a.io.Now})
+	for _, p := range to.Send(context.Background(), report.Report{Text: cfg.Scrubber().Scrub(text)}) {
+		a.io.Warn("report not delivered: %v", p)
+	}
 }
 
 // openWith opens the state directory of a configuration.

@@ -27,33 +27,33 @@ type Outcome struct {
 // sent, none of them with a secret in it. A report that nobody takes makes it a
 // warning. Without a terminal stderr becomes its log, which ends with the
 // verdict.
-func (a *App) job(ctx context.Context, d *deps, name string, fn func(ctx context.Context) (Outcome, error)) error {
+func (a *App) job(ctx context.Context, d *deps, job string, fn func(ctx context.Context) (Outcome, error)) error {
 	a.logged = true
-	if name := lockOf(name); name != "" {
+	if name := lockOf(job); name != "" {
 		lock, err := d.state.Lock(name)
 		if err != nil {
-			return err
+			return a.unbegun(ctx, d, job, err)
 		}
 		defer func() { _ = lock.Unlock() }()
 	}
-	if last, ok, err := d.state.Last(name); err == nil && ok && last.Outcome == state.Crashed {
-		a.io.Warn("the last %s, begun %s, crashed: its process is gone without a word", name, last.StartedAt.Format(time.RFC3339))
+	if last, ok, err := d.state.Last(job); err == nil && ok && last.Outcome == state.Crashed {
+		a.io.Warn("the last %s, begun %s, crashed: its process is gone without a word", job, last.StartedAt.Format(time.RFC3339))
 	}
-	run, err := d.state.Begin(name)
+	run, err := d.state.Begin(job)
 	if err != nil {
-		return err
+		return a.unbegun(ctx, d, job, err)
 	}
 	out, err := fn(ctx)
 	if err = interruption(ctx, err); err != nil {
 		err = d.scrub(err)
 		out.Status = failure(err)
 		if out.Verdict == "" {
-			out.Verdict = name + " failed: " + err.Error()
+			out.Verdict = job + " failed: " + err.Error()
 		}
 	}
 	d.scrubOutcome(&out)
-	d.journalJob(ctx, name, out, err)
-	out.Status = check.Worst(out.Status, a.send(ctx, d, name, run, &out, err))
+	d.journalJob(ctx, job, out, err)
+	out.Status = check.Worst(out.Status, a.send(ctx, d, job, run.StartedAt(), &out, err))
 	if ferr := finishRun(run, out, err); ferr != nil {
 		a.io.Warn("the run is not recorded: %v", ferr)
 		out.Status = check.Worst(out.Status, check.Warning)
@@ -66,6 +66,19 @@ func (a *App) job(ctx context.Context, d *deps, name string, fn func(ctx context
 		return &told{out.Status}
 	}
 	return nil
+}
+
+// unbegun reports a run whose state directory did not let it begin, on a full
+// disk say: nothing was done, and somebody must hear of it. One that another run
+// holds the lock of is no news.
+func (a *App) unbegun(ctx context.Context, d *deps, job string, err error) error {
+	if errors.Is(err, state.ErrLocked) {
+		return err // the run that holds the lock reports for itself
+	}
+	err = &check.Error{Status: check.Unknown, Err: d.scrub(err)}
+	out := Outcome{Status: check.Unknown, Verdict: job + " did not begin: " + err.Error()}
+	a.send(ctx, d, job, a.io.Now(), &out, err)
+	return err
 }
 
 // failure is the status of a run that ended with err.
@@ -122,12 +135,12 @@ func lockOf(job string) string {
 }
 
 // send reports the run and returns the status that the problems make.
-func (a *App) send(ctx context.Context, d *deps, name string, run *state.Active, out *Outcome, runErr error) check.Status {
+func (a *App) send(ctx context.Context, d *deps, name string, began time.Time, out *Outcome, runErr error) check.Status {
 	if errors.Is(runErr, state.ErrLocked) {
 		return check.OK // the run that holds the lock reports for itself
 	}
 	rep := out.Report
-	rep.Job, rep.StartedAt, rep.EndedAt = name, run.StartedAt(), a.io.Now()
+	rep.Job, rep.StartedAt, rep.EndedAt = name, began, a.io.Now()
 	if last, ok, err := d.state.LastSuccess(name); err == nil && ok {
 		rep.LastSuccess = last.EndedAt
 	}

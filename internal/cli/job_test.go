@@ -170,6 +170,46 @@ func TestMetricsThatNobodyServesAreToldOnce(t *testing.T) {
 	}
 }
 
+// TestJobThatCannotBegin: a disk that is full keeps a run from its record. It
+// does nothing then, and people hear of it.
+func TestJobThatCannotBegin(t *testing.T) {
+	j := newJob(t)
+	runs := filepath.Join(j.deps.state.Dir(), "runs")
+	if err := os.RemoveAll(runs); err != nil {
+		t.Fatal(err)
+	}
+	write(t, runs, "in the way")
+	if code := j.do(t.Context(), good(), nil); code != 3 {
+		t.Errorf("exit %d, want 3: %s", code, &j.errs)
+	}
+	if texts := j.sink.Texts(t); len(texts) != 1 || !strings.HasPrefix(texts[0], "FAILED on ") || !strings.Contains(texts[0], tested+" did not begin: state: record the run of "+tested) {
+		t.Errorf("webhook got %q", texts)
+	}
+	if events := j.sink.Metrics(t); len(events) != 0 {
+		t.Errorf("/api/metrics got %v of a run that did nothing", events)
+	}
+}
+
+// TestStateThatCannotBeOpened: nor can a command begin without its state
+// directory; where nobody watches, the webhook is told.
+func TestStateThatCannotBeOpened(t *testing.T) {
+	for _, terminal := range []bool{false, true} {
+		sink := testenv.NewSink(t)
+		file := filepath.Join(t.TempDir(), "file")
+		write(t, file, "in the way")
+		inv := invoke(t, "ESCROWCTL_STATE_DIR="+file, "BACKUP_ALERT_WEBHOOK="+sink.WebhookURL())
+		inv.io.ErrTTY = terminal
+		if code := inv.run(t, "certs", "renew"); code != 3 {
+			t.Errorf("exit %d, want 3: %s", code, &inv.errs)
+		}
+		texts := sink.Texts(t)
+		told := len(texts) == 1 && strings.HasPrefix(texts[0], "FAILED on ") && strings.Contains(texts[0], "escrowctl certs renew did not begin: state: ")
+		if told == terminal || terminal && len(texts) > 0 {
+			t.Errorf("on a terminal %v: webhook got %q", terminal, texts)
+		}
+	}
+}
+
 func TestJobThatIsLocked(t *testing.T) {
 	j := newJob(t)
 	lock, err := j.deps.state.Lock(tested)

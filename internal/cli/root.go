@@ -21,6 +21,7 @@ type App struct {
 	build   Build
 	environ []string
 	args    []string
+	command string // with its parents: escrowctl certs renew
 	flags   globalFlags
 	logged  bool // stderr holds the log of a run
 	cron    cronhost.Host
@@ -110,6 +111,7 @@ const alsoOutput = "also-output"
 
 // settle checks and applies the flags. It runs before every command.
 func (a *App) settle(cmd *cobra.Command) error {
+	a.command = cmd.CommandPath()
 	// cobra would find these itself, but then they are errors like any other.
 	for _, check := range []func() error{cmd.ValidateRequiredFlags, cmd.ValidateFlagGroups} {
 		if err := check(); err != nil {
