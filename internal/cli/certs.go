@@ -74,11 +74,11 @@ func (a *App) certsCheck(ctx context.Context, args []string, f certFlags) error 
 		return err
 	}
 	defer d.close()
-	targets, err := d.certTargets(ctx, args, f)
-	if err != nil {
-		return err
-	}
 	if len(args) > 0 {
+		targets, err := d.certTargets(ctx, args, f)
+		if err != nil {
+			return err
+		}
 		reports := checkAll(ctx, targets)
 		if err := a.showCerts(reports); err != nil {
 			return err
@@ -90,6 +90,10 @@ func (a *App) certsCheck(ctx context.Context, args []string, f certFlags) error 
 	}
 	d.alertTo(d.cfg.Certs.Webhook.Reveal())
 	return a.job(ctx, d, certsCheckJob, func(ctx context.Context) (Outcome, error) {
+		targets, err := d.certTargets(ctx, nil, f)
+		if err != nil {
+			return Outcome{}, err
+		}
 		reports := checkAll(ctx, targets)
 		if ctx.Err() != nil {
 			return Outcome{}, context.Cause(ctx)

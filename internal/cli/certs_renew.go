@@ -56,26 +56,39 @@ func (a *App) certsRenew(ctx context.Context, f renewFlags) error {
 		return err
 	}
 	defer d.close()
-	targets, err := d.certTargets(ctx, nil, f.certFlags)
-	if err != nil {
-		return err
-	}
-	o := certs.RenewOptions{
-		Check: targets[0], Dir: d.cfg.Certs.Dir, Force: f.force, Yes: f.yes, DryRun: f.dryRun, Timeout: d.cfg.Certs.Timeout,
-		Person: a.io.ErrTTY, Tell: a.io.Log, Said: func(line string) { a.io.Debug("certbot: %s", line) },
-	}
-	if o.Certbot, o.ByHand, err = d.certbot(ctx); err != nil {
-		return &check.Error{Status: check.Unknown, Err: err}
-	}
-	if o.Nginx, err = d.nginx(ctx); err != nil {
-		return &check.Error{Status: check.Unknown, Err: err}
-	}
 	d.alertTo(d.cfg.Certs.Webhook.Reveal())
 	job := certsJob
 	if f.dryRun {
 		job = certsDryRunJob
 	}
-	return a.job(ctx, d, job, func(ctx context.Context) (Outcome, error) { return a.renewOutcome(ctx, d, o) })
+	return a.job(ctx, d, job, func(ctx context.Context) (Outcome, error) {
+		o, err := d.renewOptions(ctx, f)
+		if err != nil {
+			return Outcome{}, err
+		}
+		return a.renewOutcome(ctx, d, o)
+	})
+}
+
+// renewOptions finds certbot and nginx. That they cannot be found is a failure
+// of the run, and reported as one.
+func (d *deps) renewOptions(ctx context.Context, f renewFlags) (certs.RenewOptions, error) {
+	targets, err := d.certTargets(ctx, nil, f.certFlags)
+	if err != nil {
+		return certs.RenewOptions{}, err
+	}
+	log := d.app.io
+	o := certs.RenewOptions{
+		Check: targets[0], Dir: d.cfg.Certs.Dir, Force: f.force, Yes: f.yes, DryRun: f.dryRun, Timeout: d.cfg.Certs.Timeout,
+		Person: log.ErrTTY, Tell: log.Log, Said: func(line string) { log.Debug("certbot: %s", line) },
+	}
+	if o.Certbot, o.ByHand, err = d.certbot(ctx); err == nil {
+		o.Nginx, err = d.nginx(ctx)
+	}
+	if err != nil {
+		return o, &check.Error{Status: check.Unknown, Err: err}
+	}
+	return o, nil
 }
 
 func (a *App) renewOutcome(ctx context.Context, d *deps, o certs.RenewOptions) (Outcome, error) {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/check"
+	"github.com/stellarescrow/escrowctl/internal/state"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 	"github.com/stellarescrow/escrowctl/internal/ui"
 )
@@ -211,5 +212,25 @@ func TestShiftCheckSeesNotReloaded(t *testing.T) {
 	}
 	if r := shiftOnly(t, inv, "certs"); r.Status == check.OK || !strings.Contains(r.Summary, "renewed but not reloaded") {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestCertsRenewThatCannotBegin: without an engine there is no certbot. That is a
+// failed renewal like any other: on record, and told.
+func TestCertsRenewThatCannotBegin(t *testing.T) {
+	sink := testenv.NewSink(t)
+	inv := certsInvocation(t, 60*certDay, "ESCROWCTL_CERTS_VIA=container", "BACKUP_ALERT_WEBHOOK="+sink.WebhookURL())
+	if code := inv.run(t, "certs", "renew"); code != 3 || !strings.Contains(inv.errs.String(), "no such socket") {
+		t.Errorf("exit %d: %s", code, &inv.errs)
+	}
+	if texts := sink.Texts(t); len(texts) != 1 || !strings.HasPrefix(texts[0], "FAILED on ") || !strings.Contains(texts[0], "no such socket") {
+		t.Errorf("webhook got %q", texts)
+	}
+	st, err := state.Open("state", state.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last, found, err := st.Last(certsJob); err != nil || !found || last.Outcome != state.Unknown {
+		t.Errorf("recorded %+v, %v, %v", last, found, err)
 	}
 }
