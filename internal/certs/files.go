@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/check"
 )
@@ -98,8 +99,13 @@ type TarFiles struct {
 	Open func(ctx context.Context, dir string) (io.ReadCloser, error)
 }
 
+// readLimit bounds the reading of a container's files: there are few and small.
+const readLimit = time.Minute
+
 // Read implements Files.
 func (t TarFiles) Read(ctx context.Context) ([]File, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, readLimit, fmt.Errorf("not read within %s: does the docker engine answer?", readLimit))
+	defer cancel()
 	var out []File
 	for _, sub := range []string{liveDir, archiveDir, renewalDir} {
 		stream, err := t.Open(ctx, path.Join(t.Dir, sub))

@@ -22,8 +22,12 @@ import (
 	"github.com/stellarescrow/escrowctl/internal/store"
 )
 
-// engineLimit bounds the first word of the Docker engine.
-const engineLimit = 10 * time.Second
+const (
+	// engineLimit bounds the first word of the Docker engine.
+	engineLimit = 10 * time.Second
+	// reapLimit bounds the removal of what earlier tests left.
+	reapLimit = time.Minute
+)
 
 // engine is one of the two ways to a server.
 type engine struct {
@@ -40,7 +44,7 @@ func (d *deps) engine(ctx context.Context, name string) (*engine, error) {
 	if name == config.EngineLocal {
 		return d.localEngine()
 	}
-	cctx, cancel := context.WithTimeout(ctx, engineLimit)
+	cctx, cancel := context.WithTimeoutCause(ctx, engineLimit, errEngineSilent)
 	defer cancel()
 	e, err := docker.Open(cctx, d.cfg.Compose.DockerHost, d.app.io.Now)
 	if err == nil {
@@ -86,7 +90,7 @@ func (d *deps) reap(ctx context.Context) []string {
 	if dir, err := scratchDir(); err == nil {
 		took((&local.Engine{Dir: dir, Now: d.app.io.Now}).Reap(state.Gone))
 	}
-	cctx, cancel := context.WithTimeout(ctx, engineLimit)
+	cctx, cancel := context.WithTimeoutCause(ctx, engineLimit, errEngineSilent)
 	defer cancel()
 	e, err := docker.Open(cctx, d.cfg.Compose.DockerHost, d.app.io.Now)
 	if err != nil {
@@ -96,7 +100,9 @@ func (d *deps) reap(ctx context.Context) []string {
 		return gone
 	}
 	defer e.Close()
-	took(e.Reap(ctx, state.Gone))
+	rctx, done := context.WithTimeoutCause(ctx, reapLimit, errEngineSilent)
+	defer done()
+	took(e.Reap(rctx, state.Gone))
 	return gone
 }
 

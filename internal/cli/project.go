@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -15,6 +16,9 @@ type projectOpener struct {
 	mu  sync.Mutex
 	now *projectAttempt
 }
+
+// errEngineSilent is why an engine is given up.
+var errEngineSilent = errors.New("the docker engine does not answer: see journalctl -u docker")
 
 type projectAttempt struct {
 	done    chan struct{}
@@ -41,7 +45,7 @@ func (o *projectOpener) get(ctx context.Context, opts compose.Options) (*compose
 }
 
 func (o *projectOpener) open(ctx context.Context, a *projectAttempt, opts compose.Options) {
-	ctx, cancel := context.WithTimeout(ctx, connectLimit)
+	ctx, cancel := context.WithTimeoutCause(ctx, connectLimit, errEngineSilent)
 	defer cancel()
 	a.project, a.err = compose.Open(ctx, opts)
 	if a.err != nil {

@@ -60,6 +60,31 @@ func engineError(ctx context.Context, doing, host string, err error) error {
 	return explain(ErrNoDaemon, err, "%s: docker engine at %s: %s: %s", doing, host, why, remedy)
 }
 
+// answerLimit is for what an engine answers within milliseconds. One that takes
+// the request and stays silent would hold up for ever who has no limit of its
+// own, and with it whoever waits for its lock.
+const answerLimit = 15 * time.Second
+
+var errSilent = errors.New("the docker engine takes the request and does not answer: see journalctl -u docker")
+
+// ask calls the engine for such an answer.
+func ask[T any](ctx context.Context, call func(context.Context) (T, error)) (T, error) {
+	limited, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	got, err := call(limited)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		err = errSilent
+	}
+	return got, err
+}
+
+// inspect asks for a container in detail.
+func inspect(ctx context.Context, engine *client.Client, id string) (client.ContainerInspectResult, error) {
+	return ask(ctx, func(ctx context.Context) (client.ContainerInspectResult, error) {
+		return engine.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	})
+}
+
 // diagnose asks the engine's socket itself: the client's error keeps no cause.
 func diagnose(ctx context.Context, host string) (why, remedy string) {
 	const elsewhere = "or set compose.docker_host (DOCKER_HOST) to where it listens"

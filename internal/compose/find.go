@@ -28,7 +28,9 @@ const (
 // list returns the containers with a label, stopped ones too, without one-offs.
 func list(ctx context.Context, engine *client.Client, label string) ([]container.Summary, error) {
 	filters := make(client.Filters).Add("label", label)
-	result, err := engine.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filters})
+	result, err := ask(ctx, func(ctx context.Context) (client.ContainerListResult, error) {
+		return engine.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filters})
+	})
 	if err != nil {
 		return nil, engineError(ctx, "list containers", engine.DaemonHost(), err)
 	}

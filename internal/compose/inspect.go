@@ -8,7 +8,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/client"
 )
 
 // Inspection is a container in detail.
@@ -60,7 +59,7 @@ func (p *Project) Inspect(ctx context.Context) ([]Inspection, error) {
 }
 
 func (p *Project) examine(ctx context.Context, c Container, image func(string) (string, error)) (*Inspection, error) {
-	result, err := p.engine.ContainerInspect(ctx, c.ID, client.ContainerInspectOptions{})
+	result, err := inspect(ctx, p.engine, c.ID)
 	if errdefs.IsNotFound(err) {
 		return nil, nil //nolint:nilnil // it has gone since it was listed
 	}

@@ -13,7 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/moby/moby/client"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/stellarescrow/escrowctl/internal/envfile"
@@ -251,7 +250,7 @@ func (p *Project) inspect(ctx context.Context, service string) ([]inspected, err
 		if service != "" && c.Service != service {
 			continue
 		}
-		got, err := p.engine.ContainerInspect(ctx, c.ID, client.ContainerInspectOptions{})
+		got, err := inspect(ctx, p.engine, c.ID)
 		if err != nil {
 			if strings.Contains(err.Error(), "No such container") {
 				continue // it went meanwhile
@@ -306,7 +305,7 @@ func (p *Project) Holders(ctx context.Context, text secret.Value) ([]string, err
 	}
 	var out []string
 	for _, c := range all {
-		got, err := p.engine.ContainerInspect(ctx, c.ID, client.ContainerInspectOptions{})
+		got, err := inspect(ctx, p.engine, c.ID)
 		if err != nil {
 			return nil, engineError(ctx, "inspect "+c.Name, p.engine.DaemonHost(), err)
 		}

@@ -68,7 +68,7 @@ func (p *Project) model(ctx context.Context, service string) (container.InspectR
 	if err != nil {
 		return container.InspectResponse{}, err
 	}
-	got, err := p.engine.ContainerInspect(ctx, c.ID, client.ContainerInspectOptions{})
+	got, err := inspect(ctx, p.engine, c.ID)
 	if err != nil {
 		return container.InspectResponse{}, engineError(ctx, "inspect "+c.Name, p.engine.DaemonHost(), err)
 	}

@@ -37,9 +37,11 @@ type session struct {
 // start runs cmd in the container. Secrets belong in env, which the engine does
 // not show, never in cmd, which everybody on the host can read.
 func (p *Project) start(ctx context.Context, c Container, user string, cmd, env []string) (*session, error) {
-	created, err := p.engine.ExecCreate(ctx, c.ID, client.ExecCreateOptions{
-		User: user, Cmd: cmd, Env: env,
-		AttachStdin: true, AttachStdout: true, AttachStderr: true,
+	created, err := ask(ctx, func(ctx context.Context) (client.ExecCreateResult, error) {
+		return p.engine.ExecCreate(ctx, c.ID, client.ExecCreateOptions{
+			User: user, Cmd: cmd, Env: env,
+			AttachStdin: true, AttachStdout: true, AttachStderr: true,
+		})
 	})
 	if err != nil {
 		return nil, engineError(ctx, "exec in "+c.Name, p.engine.DaemonHost(), err)

@@ -68,7 +68,7 @@ func (p *Project) Usage(ctx context.Context) ([]Usage, error) {
 }
 
 func (p *Project) usageOf(ctx context.Context, c Container) (*Usage, error) {
-	made, err := p.engine.ContainerInspect(ctx, c.ID, client.ContainerInspectOptions{})
+	made, err := inspect(ctx, p.engine, c.ID)
 	if err != nil {
 		return nil, engineError(ctx, "inspect "+c.Name, p.engine.DaemonHost(), err)
 	}
@@ -150,7 +150,7 @@ func (p *Project) MemoryLimit(ctx context.Context, service string) (int64, error
 	if err != nil {
 		return 0, err
 	}
-	made, err := p.engine.ContainerInspect(ctx, c.ID, client.ContainerInspectOptions{})
+	made, err := inspect(ctx, p.engine, c.ID)
 	if err != nil {
 		return 0, engineError(ctx, "inspect "+c.Name, p.engine.DaemonHost(), err)
 	}
