@@ -95,6 +95,25 @@ func TestRTO(t *testing.T) {
 	}
 }
 
+// TestAhead: what is dated ahead is not young. A clock was wrong, and the age is
+// not known.
+func TestAhead(t *testing.T) {
+	now := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		ahead time.Duration
+		want  check.Status
+	}{{time.Minute, check.OK}, {-time.Hour, check.OK}, {-48 * time.Hour, check.Critical}, {3 * time.Hour, check.Unknown}} {
+		r := &run{Options: Options{RPO: 26 * time.Hour, Newest: "trades.at"}, rep: &Report{}, began: now}
+		r.age(&Backup{Taken: now.Add(tt.ahead)})
+		if got := r.rep.Checks[0]; got.Status != tt.want || tt.want == check.Unknown && (got.Action == "" || !strings.Contains(got.Summary, "dated 3h ahead")) {
+			t.Errorf("a backup %s ahead: %+v", tt.ahead, got)
+		}
+		if got := r.newestAge(now.Add(tt.ahead)); got.Status != tt.want || tt.want == check.Unknown && (got.Action == "" || !strings.Contains(got.Summary, "3h ahead")) {
+			t.Errorf("a row %s ahead: %+v", tt.ahead, got)
+		}
+	}
+}
+
 func TestExpected(t *testing.T) {
 	for _, tt := range []struct {
 		got, want string

@@ -85,6 +85,12 @@ func expected(got, want string) bool {
 	return got == want
 }
 
+const (
+	// aheadBy is how far in the future something may be dated: clocks differ.
+	aheadBy     = 5 * time.Minute
+	aheadAction = "timedatectl, here and where it was made: a clock is wrong, or was"
+)
+
 // age holds the backup's age against the RPO.
 func (r *run) age(b *Backup) {
 	if b.Taken.IsZero() {
@@ -97,6 +103,10 @@ func (r *run) age(b *Backup) {
 		c.Summary = "it is " + roughly(age) + " old"
 	case b.Chosen:
 		c.Summary = fmt.Sprintf("it is %s old; it was chosen by name, so that is not held against the RPO of %s", roughly(age), roughly(r.RPO))
+	case age < -aheadBy:
+		c.Status = check.Unknown
+		c.Summary = fmt.Sprintf("it is dated %s ahead, so how old it is cannot be told", roughly(-age))
+		c.Action = aheadAction
 	case age > r.RPO:
 		c.Status = check.Critical
 		c.Summary = fmt.Sprintf("it is %s old, the RPO is %s: what came since would be lost", roughly(age), roughly(r.RPO))
@@ -146,7 +156,12 @@ func (r *run) newestAge(at time.Time) check.Result {
 	age := then.Sub(at)
 	c := check.Result{ID: idNewestRow, Figures: []check.Figure{seconds("age", age, r.RPO)},
 		Summary: fmt.Sprintf("the newest %s is of %s, %s before", r.Newest, at.UTC().Format(time.RFC3339), roughly(age))}
-	if r.RPO > 0 && age > r.RPO {
+	switch {
+	case r.RPO > 0 && age < -aheadBy:
+		c.Status = check.Unknown
+		c.Summary = fmt.Sprintf("the newest %s is of %s, %s ahead, which proves nothing of its age", r.Newest, at.UTC().Format(time.RFC3339), roughly(-age))
+		c.Action = aheadAction
+	case r.RPO > 0 && age > r.RPO:
 		c.Status = check.Critical
 		c.Summary += ": more than the RPO of " + roughly(r.RPO)
 		c.Action = "find out since when nothing has been written: the source may be a stale copy"
