@@ -159,7 +159,7 @@ func (x *Exchanger) prepare(ctx context.Context, fresh Credentials, why string) 
 	case found && !rot.Stage.Ended() && rot.Doing != Begin:
 		return rot, exchange{}, fmt.Errorf("%s: %w: deactivate the old ones and rotate-keys retire S3, or rotate-keys rollback S3", x.Secret, ErrRunning)
 	case found:
-		err = x.tidy()
+		err = x.clear(rot)
 	default:
 		err = x.alone()
 	}

@@ -199,7 +199,7 @@ func (r *Rotator) active() (Rotation, error) {
 	if !found || rot.Stage.Ended() {
 		none := fmt.Errorf("%s: %w: begin one with %s", r.Secret, ErrNone, command(r.Secret))
 		if found { // a process that was killed just after the end left its files
-			return rot, errors.Join(none, r.tidy())
+			return rot, errors.Join(none, r.clear(rot))
 		}
 		return rot, none
 	}
@@ -228,14 +228,16 @@ func (r *Rotator) Start(p Plan) (Rotation, []secret.Value, error) {
 	case err != nil:
 		return rot, nil, err
 	case found && rot.Doing == Begin:
-		if v, err := r.versions(rot); err == nil {
+		v, unkept := r.versions(rot)
+		if unkept == nil {
 			return rot, v.new, p.same(rot)
-		} // else it was killed before the keys were kept, and nobody has them
+		}
+		err = r.clear(rot) // it was killed before the keys were kept, and nobody has them
 	case found && !rot.Stage.Ended():
 		return rot, nil, fmt.Errorf("%s: %w, begun %s and now %s: finish it, or rotate-keys cancel %s",
 			r.Secret, ErrRunning, rot.Steps[0].At.Format(time.DateOnly), rot.Stage, r.Secret)
 	case found:
-		err = r.tidy() // a process that was killed just after the end left its files
+		err = r.clear(rot) // a process that was killed just after the end left its files
 	default:
 		err = r.alone()
 	}
@@ -384,5 +386,5 @@ func (r *Rotator) Cancel(why string, abandon bool) (Rotation, error) {
 	if err := r.save(rot); err != nil {
 		return rot, err
 	}
-	return rot, r.tidy()
+	return rot, r.drop(rot)
 }

@@ -231,6 +231,65 @@ func TestStartElsewhere(t *testing.T) {
 	b.agree(t, "theirs", Activate, fresh)
 }
 
+// TestStartElsewhereAfterOne: so are they by somebody whose own rotation has
+// ended, or was killed as it began, and who begins, goes on or cancels.
+func TestStartElsewhereAfterOne(t *testing.T) {
+	t.Parallel()
+	for what, theirs := range map[string]func(*testing.T, *bed){
+		"ended": func(t *testing.T, b *bed) {
+			if _, err := b.Cancel("", false); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"begun": func(t *testing.T, b *bed) {
+			rot, _, err := b.Current()
+			if err != nil {
+				t.Fatal(err)
+			}
+			rot.Doing = Begin
+			if err := errors.Join(b.save(rot), b.tidy()); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		b := newBed(t)
+		if err := b.start(); err != nil {
+			t.Fatal(err)
+		}
+		theirs(t, b)
+		state := filepath.Join(b.dir, "state")
+		swap := func(from, to string) *bed {
+			if err := errors.Join(os.Rename(state, filepath.Join(b.dir, from)), os.Rename(filepath.Join(b.dir, to), state)); err != nil && !errors.Is(err, os.ErrNotExist) {
+				t.Fatal(err)
+			}
+			opened, err := openBed(b.dir, start, func(string) {})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return opened
+		}
+		mine := swap("other", "none")
+		fresh := mine.reachBefore(t, Activate)
+		other := swap("mine", "other")
+		if _, _, err := other.Start(Plan{}); !errors.Is(err, ErrForeign) {
+			t.Errorf("%s, start: %v", what, err)
+		}
+		if _, _, err := other.Do(t.Context(), Activate, ""); err == nil {
+			t.Errorf("%s: activated somebody else's", what)
+		}
+		if what == "begun" {
+			if _, err := other.Cancel("", false); err != nil {
+				t.Errorf("%s, cancel: %v", what, err)
+			}
+		}
+		mine = swap("other", "mine")
+		if _, _, err := mine.Do(t.Context(), Activate, ""); err != nil {
+			t.Errorf("%s: the rotation that was theirs: %v", what, err)
+		}
+		mine.agree(t, what, Activate, fresh)
+	}
+}
+
 // TestKilledAtNotify: nobody is noted as told who was not.
 func TestKilledAtNotify(t *testing.T) {
 	t.Parallel()

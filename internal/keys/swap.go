@@ -104,7 +104,7 @@ func (s *Swapper) end(rot *Rotation, stage Stage, why string) error {
 	if err := s.save(*rot); err != nil {
 		return err
 	}
-	return s.tidy()
+	return s.drop(*rot)
 }
 
 // prepare begins a change, or finds the one that has not ended.
@@ -117,7 +117,7 @@ func (s *Swapper) prepare(ctx context.Context, why string) (Rotation, pair, erro
 		p, err := s.pair(rot)
 		return rot, p, err
 	case found:
-		err = s.tidy() // of one that was killed before it changed anything, or just after its end
+		err = s.clear(rot) // of one that was killed before it changed anything, or just after its end
 	default:
 		err = s.alone()
 	}

@@ -1,12 +1,15 @@
 package keys
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/envfile"
 	"github.com/stellarescrow/escrowctl/internal/secret"
@@ -82,10 +85,19 @@ func before(do Action) Action {
 	return Rollback
 }
 
+// keepWait is how long keep waits for somebody who edits in the same directory.
+const keepWait = 2 * time.Minute
+
 // keep writes the two files beside the .env file: what is new, and the file as
-// it is. Those of a start that was killed go first.
+// it is. The directory is locked, so that of two that begin at once, each with a
+// state directory of its own, one finds the other's files.
 func (r *Rotator) keep(fresh string) error {
-	if err := r.tidy(); err != nil {
+	lock, err := envfile.Lock(context.Background(), filepath.Dir(r.EnvFile), keepWait)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := r.alone(); err != nil {
 		return err
 	}
 	r.step("write new keys")
@@ -105,6 +117,47 @@ func (r *Rotator) alone() error {
 		}
 	}
 	return nil
+}
+
+// clear makes room for another rotation: it removes the files that one which has
+// ended, or was killed as it began, has left. Those of somebody who goes by
+// another state directory are not touched.
+func (r *Rotator) clear(rot Rotation) error {
+	if !r.ours(rot) {
+		return r.alone()
+	}
+	return r.tidy()
+}
+
+// drop removes the files of a rotation that ends here.
+func (r *Rotator) drop(rot Rotation) error {
+	if !r.ours(rot) {
+		return nil
+	}
+	return r.tidy()
+}
+
+// ours says whether the files beside the .env file, if there are any, are this
+// rotation's. The one with what is new is written first, and removed first.
+func (r *Rotator) ours(rot Rotation) bool {
+	f, err := envfile.Read(r.newFile())
+	want := rot.New
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = envfile.Read(r.backupFile())
+		want = rot.Old
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	if err != nil {
+		return false
+	}
+	var have []string
+	for _, name := range f.Names() {
+		value, _ := f.Get(name) // one that cannot be read is none of ours
+		have = append(append(have, value, secret.Fingerprint(value)), fingerprints(parseKeys(value))...)
+	}
+	return len(want) > 0 && !slices.ContainsFunc(want, func(fp string) bool { return !slices.Contains(have, fp) })
 }
 
 // tidy removes the two files, and what a killed process left of them.
