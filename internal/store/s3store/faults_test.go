@@ -17,12 +17,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/stellarescrow/escrowctl/internal/store"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
+	"github.com/stellarescrow/escrowctl/internal/testenv/s3fault"
 )
 
 // bench is a store that reaches its bucket through a proxy.
 type bench struct {
 	*Store
-	proxy  *proxy
+	proxy  *s3fault.Proxy
 	server *testenv.S3Server
 	bucket string
 }
@@ -34,7 +35,7 @@ func setUp(t *testing.T) func(t *testing.T, change ...func(*Options)) bench {
 	server.Setenv(t)
 	return func(t *testing.T, change ...func(*Options)) bench {
 		t.Helper()
-		b := bench{proxy: newProxy(t, server), server: server, bucket: server.Bucket(t)}
+		b := bench{proxy: s3fault.New(t, server), server: server, bucket: server.Bucket(t)}
 		opt := Options{
 			Bucket: b.bucket, Prefix: "backups", Endpoint: b.proxy.URL, PartSize: minPartSize, Attempts: 3,
 			Pause: time.Millisecond, Stall: 10 * time.Second,
@@ -128,38 +129,37 @@ func (b bench) noUploads(t *testing.T) {
 // TestUploadSurvives: faults that pass are mended, and the object is whole.
 func TestUploadSurvives(t *testing.T) {
 	newBench := setUp(t)
-	type fault = func(*proxy, http.ResponseWriter, *http.Request)
 	for what, c := range map[string]struct {
 		size  int
 		kind  string
 		times int
-		fault fault
+		fault s3fault.Fault
 	}{
-		"part reset at its start":         {big, "Part", 2, reset(0)},
-		"part reset in its middle":        {big, "Part", 3, reset(minPartSize / 2)},
-		"part reset at its end":           {big, "Part", 2, reset(minPartSize)},
-		"part answered 500":               {big, "Part", 4, status(500, "InternalError", "We encountered an internal error.")},
-		"part answered 503":               {big, "Part", 5, status(503, "SlowDown", "Please reduce your request rate.")},
-		"part kept, answer lost":          {big, "Part", 2, loseAnswer},
-		"part damaged on its way":         {big, "Part", 2, damage},
-		"create answered 503":             {big, "Create", 2, status(503, "SlowDown", "")},
-		"complete answered 500":           {big, "Complete", 3, status(500, "InternalError", "")},
-		"complete failed under a 200":     {big, "Complete", 2, status(200, "InternalError", "We encountered an internal error. Please try again.")},
-		"complete done, answer lost":      {big, "Complete", 1, loseAnswer},
-		"complete reset":                  {big, "Complete", 2, reset(0)},
-		"complete met a conflict":         {big, "Complete", 1, status(409, "ConditionalRequestConflict", "")},
-		"conditional complete unknown":    {big, "Complete", 1, status(501, "NotImplemented", "A header you provided implies functionality that is not implemented.")},
-		"confirm answered 503":            {big, "Head", 2, status(503, "SlowDown", "")},
-		"small: reset":                    {1000, "Put", 3, reset(10)},
-		"small: answered 500":             {1000, "Put", 3, status(500, "InternalError", "")},
-		"small: done, answer lost":        {1000, "Put", 1, loseAnswer},
-		"small: met a conflict":           {1000, "Put", 2, status(409, "ConditionalRequestConflict", "")},
-		"small: conditional unknown":      {1000, "Put", 1, status(501, "NotImplemented", "")},
-		"whoever may not look may upload": {big, "Head", 1, status(403, "", "")},
+		"part reset at its start":         {big, "Part", 2, s3fault.Reset(0)},
+		"part reset in its middle":        {big, "Part", 3, s3fault.Reset(minPartSize / 2)},
+		"part reset at its end":           {big, "Part", 2, s3fault.Reset(minPartSize)},
+		"part answered 500":               {big, "Part", 4, s3fault.Status(500, "InternalError", "We encountered an internal error.")},
+		"part answered 503":               {big, "Part", 5, s3fault.Status(503, "SlowDown", "Please reduce your request rate.")},
+		"part kept, answer lost":          {big, "Part", 2, s3fault.LoseAnswer},
+		"part damaged on its way":         {big, "Part", 2, s3fault.Damage},
+		"create answered 503":             {big, "Create", 2, s3fault.Status(503, "SlowDown", "")},
+		"complete answered 500":           {big, "Complete", 3, s3fault.Status(500, "InternalError", "")},
+		"complete failed under a 200":     {big, "Complete", 2, s3fault.Status(200, "InternalError", "We encountered an internal error. Please try again.")},
+		"complete done, answer lost":      {big, "Complete", 1, s3fault.LoseAnswer},
+		"complete reset":                  {big, "Complete", 2, s3fault.Reset(0)},
+		"complete met a conflict":         {big, "Complete", 1, s3fault.Status(409, "ConditionalRequestConflict", "")},
+		"conditional complete unknown":    {big, "Complete", 1, s3fault.Status(501, "NotImplemented", "A header you provided implies functionality that is not implemented.")},
+		"confirm answered 503":            {big, "Head", 2, s3fault.Status(503, "SlowDown", "")},
+		"small: reset":                    {1000, "Put", 3, s3fault.Reset(10)},
+		"small: answered 500":             {1000, "Put", 3, s3fault.Status(500, "InternalError", "")},
+		"small: done, answer lost":        {1000, "Put", 1, s3fault.LoseAnswer},
+		"small: met a conflict":           {1000, "Put", 2, s3fault.Status(409, "ConditionalRequestConflict", "")},
+		"small: conditional unknown":      {1000, "Put", 1, s3fault.Status(501, "NotImplemented", "")},
+		"whoever may not look may upload": {big, "Head", 1, s3fault.Status(403, "", "")},
 	} {
 		t.Run(what, func(t *testing.T) {
 			b := newBench(t)
-			r := b.proxy.on(c.kind, 0, c.times, c.fault)
+			r := b.proxy.On(c.kind, 0, c.times, c.fault)
 			body := random(c.size)
 			rcpt, err := b.Upload(t.Context(), name, source(t, body))
 			if err != nil {
@@ -168,7 +168,7 @@ func TestUploadSurvives(t *testing.T) {
 			if rcpt.Size != int64(c.size) || rcpt.Evidence != store.BySHA256 {
 				t.Errorf("receipt: %+v", rcpt)
 			}
-			if fired := b.proxy.fired(r); fired != c.times {
+			if fired := b.proxy.Fired(r); fired != c.times {
 				t.Errorf("%d faults were made, want %d", fired, c.times)
 			}
 			b.holds(t, body)
@@ -182,28 +182,28 @@ func TestUploadFails(t *testing.T) {
 	newBench := setUp(t)
 	for what, c := range map[string]struct {
 		kind  string
-		fault func(*proxy, http.ResponseWriter, *http.Request)
+		fault s3fault.Fault
 		want  []string
 	}{
 		"403 on a part": {
-			"Part", status(403, "AccessDenied", "User: arn:aws:iam::1:user/backup is not authorized"),
+			"Part", s3fault.Status(403, "AccessDenied", "User: arn:aws:iam::1:user/backup is not authorized"),
 			[]string{"upload part ", name, "AccessDenied (HTTP 403)", "is not authorized", "lack s3:PutObject on bucket"},
 		},
-		"403 at the beginning": {"Create", status(403, "AccessDenied", "no"), []string{"begin the upload of", "AccessDenied", "s3:PutObject"}},
-		"wrong keys":           {"Create", status(403, "InvalidAccessKeyId", "no"), []string{"InvalidAccessKeyId", "AWS_ACCESS_KEY_ID"}},
-		"clock":                {"Create", status(403, "RequestTimeTooSkewed", "The difference is too large."), []string{"clock is wrong", "chrony"}},
-		"expired":              {"Create", status(400, "ExpiredToken", "no"), []string{"ExpiredToken (HTTP 400)", "new credentials"}},
-		"storage class":        {"Create", status(400, "InvalidStorageClass", "no"), []string{"STANDARD_IA", "s3.storage_class"}},
-		"503 for ever":         {"Part", status(503, "SlowDown", "Reduce."), []string{"SlowDown (HTTP 503)", "tried 6 times", "s3.concurrency"}},
-		"reset for ever":       {"Part", reset(10), []string{"upload part ", "connection", "tried 6 times", "check the network"}},
-		"upload swept away":    {"Part", status(404, "NoSuchUpload", "no"), []string{"NoSuchUpload", "aborted meanwhile"}},
-		"complete fails":       {"Complete", status(500, "InternalError", "no"), []string{"complete the upload of", "InternalError (HTTP 500)"}},
-		"complete refused":     {"Complete", status(400, "InvalidPart", "no such part"), []string{"InvalidPart (HTTP 400): no such part"}},
-		"a web page":           {"Create", status(502, "html", "no"), []string{"HTTP 502", "the store failed"}},
+		"403 at the beginning": {"Create", s3fault.Status(403, "AccessDenied", "no"), []string{"begin the upload of", "AccessDenied", "s3:PutObject"}},
+		"wrong keys":           {"Create", s3fault.Status(403, "InvalidAccessKeyId", "no"), []string{"InvalidAccessKeyId", "AWS_ACCESS_KEY_ID"}},
+		"clock":                {"Create", s3fault.Status(403, "RequestTimeTooSkewed", "The difference is too large."), []string{"clock is wrong", "chrony"}},
+		"expired":              {"Create", s3fault.Status(400, "ExpiredToken", "no"), []string{"ExpiredToken (HTTP 400)", "new credentials"}},
+		"storage class":        {"Create", s3fault.Status(400, "InvalidStorageClass", "no"), []string{"STANDARD_IA", "s3.storage_class"}},
+		"503 for ever":         {"Part", s3fault.Status(503, "SlowDown", "Reduce."), []string{"SlowDown (HTTP 503)", "tried 6 times", "s3.concurrency"}},
+		"reset for ever":       {"Part", s3fault.Reset(10), []string{"upload part ", "connection", "tried 6 times", "check the network"}},
+		"upload swept away":    {"Part", s3fault.Status(404, "NoSuchUpload", "no"), []string{"NoSuchUpload", "aborted meanwhile"}},
+		"complete fails":       {"Complete", s3fault.Status(500, "InternalError", "no"), []string{"complete the upload of", "InternalError (HTTP 500)"}},
+		"complete refused":     {"Complete", s3fault.Status(400, "InvalidPart", "no such part"), []string{"InvalidPart (HTTP 400): no such part"}},
+		"a web page":           {"Create", s3fault.Status(502, "html", "no"), []string{"HTTP 502", "the store failed"}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			b := newBench(t, func(o *Options) { o.StorageClass = "STANDARD_IA" })
-			b.proxy.on(c.kind, 0, -1, c.fault)
+			b.proxy.On(c.kind, 0, -1, c.fault)
 			_, err := b.Upload(t.Context(), name, source(t, random(big)))
 			if err == nil {
 				t.Fatal("it succeeded")
@@ -239,7 +239,7 @@ func TestUploadUnproven(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			b := newBench(t)
-			b.proxy.on("Head", 2, -1, edit(c.change)) // after the looks for the object and the bucket
+			b.proxy.On("Head", 2, -1, s3fault.Edit(c.change)) // after the looks for the object and the bucket
 			_, err := b.Upload(t.Context(), name, source(t, random(big)))
 			if !errors.Is(err, store.ErrMismatch) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("Upload: %v", err)
@@ -249,7 +249,7 @@ func TestUploadUnproven(t *testing.T) {
 	}
 	t.Run("small", func(t *testing.T) {
 		b := newBench(t)
-		b.proxy.on("Head", 2, -1, edit(func(h http.Header) { h.Set("X-Amz-Checksum-Sha256", "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=") }))
+		b.proxy.On("Head", 2, -1, s3fault.Edit(func(h http.Header) { h.Set("X-Amz-Checksum-Sha256", "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=") }))
 		if _, err := b.Upload(t.Context(), name, source(t, random(1000))); !errors.Is(err, store.ErrMismatch) {
 			t.Errorf("Upload: %v", err)
 		}
@@ -257,7 +257,7 @@ func TestUploadUnproven(t *testing.T) {
 	})
 	t.Run("cannot be asked", func(t *testing.T) {
 		b := newBench(t)
-		b.proxy.on("Head", 2, -1, status(403, "", ""))
+		b.proxy.On("Head", 2, -1, s3fault.Status(403, "", ""))
 		if _, err := b.Upload(t.Context(), name, source(t, random(big))); err == nil || !strings.Contains(err.Error(), "confirm the upload of") || !strings.Contains(err.Error(), "s3:GetObject") {
 			t.Errorf("Upload: %v", err)
 		}
@@ -265,8 +265,8 @@ func TestUploadUnproven(t *testing.T) {
 	})
 	t.Run("neither confirmed nor deleted", func(t *testing.T) {
 		b := newBench(t)
-		b.proxy.on("Head", 2, -1, edit(func(h http.Header) { h.Set("Content-Length", "17") }))
-		b.proxy.on("Delete", 0, -1, status(403, "AccessDenied", "no"))
+		b.proxy.On("Head", 2, -1, s3fault.Edit(func(h http.Header) { h.Set("Content-Length", "17") }))
+		b.proxy.On("Delete", 0, -1, s3fault.Status(403, "AccessDenied", "no"))
 		if _, err := b.Upload(t.Context(), name, source(t, random(1000))); !errors.Is(err, store.ErrMismatch) || !strings.Contains(err.Error(), "still there") {
 			t.Errorf("Upload: %v", err)
 		}
@@ -293,7 +293,7 @@ func TestEvidence(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			for _, size := range []int{0, 1000, big} {
 				b := newBench(t, func(o *Options) { o.NoChecksum = c.off })
-				b.proxy.on("Head", 2, -1, edit(c.change))
+				b.proxy.On("Head", 2, -1, s3fault.Edit(c.change))
 				body := random(size)
 				rcpt, err := b.Upload(t.Context(), name, source(t, body))
 				if err != nil {
@@ -303,9 +303,10 @@ func TestEvidence(t *testing.T) {
 					t.Errorf("%d bytes: evidence %s, want %s", size, rcpt.Evidence, c.want)
 				}
 				b.holds(t, body)
-				for i, h := range b.proxy.heads {
+				seen, heads := b.proxy.Seen()
+				for i, h := range heads {
 					if c.off && (h.Get("X-Amz-Checksum-Sha256") != "" || h.Get("X-Amz-Checksum-Algorithm") != "") {
-						t.Errorf("%s carried a checksum", b.proxy.seen[i])
+						t.Errorf("%s carried a checksum", seen[i])
 					}
 				}
 			}
@@ -323,8 +324,9 @@ func TestHeaders(t *testing.T) {
 		t.Fatal(err)
 	}
 	bodies := 0
-	for i, h := range b.proxy.heads {
-		kind := b.proxy.seen[i]
+	seen, heads := b.proxy.Seen()
+	for i, h := range heads {
+		kind := seen[i]
 		if h.Get("X-Amz-Trailer") != "" || strings.Contains(h.Get("Content-Encoding"), "aws-chunked") {
 			t.Errorf("%s has a trailer: %v", kind, h)
 		}
@@ -363,7 +365,7 @@ func TestReadsTwice(t *testing.T) {
 	for what, retries := range map[string]int{"smooth": 0, "one part again": 1} {
 		t.Run(what, func(t *testing.T) {
 			b := newBench(t)
-			b.proxy.on("Part", 0, retries, status(500, "InternalError", ""))
+			b.proxy.On("Part", 0, retries, s3fault.Status(500, "InternalError", ""))
 			src := &counting{Source: source(t, random(4*minPartSize))}
 			if _, err := b.Upload(t.Context(), name, src); err != nil {
 				t.Fatal(err)
@@ -378,7 +380,7 @@ func TestReadsTwice(t *testing.T) {
 // TestDamage: a way that changes a byte every time ends the upload.
 func TestDamage(t *testing.T) {
 	b := setUp(t)(t)
-	b.proxy.on("Part", 0, -1, damage)
+	b.proxy.On("Part", 0, -1, s3fault.Damage)
 	if _, err := b.Upload(t.Context(), name, source(t, random(big))); err == nil || !strings.Contains(err.Error(), "changed between the disk and the store") {
 		t.Errorf("Upload: %v", err)
 	}

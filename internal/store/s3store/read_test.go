@@ -14,6 +14,7 @@ import (
 
 	"github.com/stellarescrow/escrowctl/internal/store"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
+	"github.com/stellarescrow/escrowctl/internal/testenv/s3fault"
 )
 
 // TestReadResumes: a read that breaks goes on where it was.
@@ -23,25 +24,25 @@ func TestReadResumes(t *testing.T) {
 	for what, c := range map[string]struct {
 		off, n int64
 		times  int
-		fault  func(*proxy, http.ResponseWriter, *http.Request)
+		fault  s3fault.Fault
 	}{
-		"whole":              {0, -1, 4, breakAfter(500_000)},
-		"to the end":         {1_000_000, -1, 3, breakAfter(500_000)},
-		"a range":            {1_000_000, 1_500_000, 2, breakAfter(500_000)},
-		"beyond the end":     {3_000_000, 10_000_000, 1, breakAfter(50_000)},
-		"before a byte came": {0, -1, 2, breakAfter(0)},
-		"at the very end":    {0, -1, 1, breakAfter(3<<20 - 1)},
-		"frozen":             {0, -1, 2, freeze(1_000_000)},
-		"refused at first":   {0, -1, 2, status(503, "SlowDown", "")},
-		"reset at first":     {0, -1, 2, reset(0)},
-		"not answered":       {0, -1, 1, hang},
+		"whole":              {0, -1, 4, s3fault.BreakAfter(500_000)},
+		"to the end":         {1_000_000, -1, 3, s3fault.BreakAfter(500_000)},
+		"a range":            {1_000_000, 1_500_000, 2, s3fault.BreakAfter(500_000)},
+		"beyond the end":     {3_000_000, 10_000_000, 1, s3fault.BreakAfter(50_000)},
+		"before a byte came": {0, -1, 2, s3fault.BreakAfter(0)},
+		"at the very end":    {0, -1, 1, s3fault.BreakAfter(3<<20 - 1)},
+		"frozen":             {0, -1, 2, s3fault.Freeze(1_000_000)},
+		"refused at first":   {0, -1, 2, s3fault.Status(503, "SlowDown", "")},
+		"reset at first":     {0, -1, 2, s3fault.Reset(0)},
+		"not answered":       {0, -1, 1, s3fault.Hang},
 	} {
 		t.Run(what, func(t *testing.T) {
 			b := newBench(t, impatient)
 			if err := b.Put(t.Context(), name, body); err != nil {
 				t.Fatal(err)
 			}
-			r := b.proxy.on("Get", 0, c.times, c.fault)
+			r := b.proxy.On("Get", 0, c.times, c.fault)
 			rc, err := b.Open(t.Context(), name, c.off, c.n)
 			if err != nil {
 				t.Fatal(err)
@@ -58,8 +59,8 @@ func TestReadResumes(t *testing.T) {
 			if !bytes.Equal(got, want) {
 				t.Errorf("%d bytes that are not the %d asked for", len(got), len(want))
 			}
-			if b.proxy.fired(r) != c.times {
-				t.Errorf("%d faults, want %d", b.proxy.fired(r), c.times)
+			if b.proxy.Fired(r) != c.times {
+				t.Errorf("%d faults, want %d", b.proxy.Fired(r), c.times)
 			}
 		})
 	}
@@ -72,22 +73,22 @@ func TestReadFails(t *testing.T) {
 	body := random(2 << 20)
 	for what, c := range map[string]struct {
 		skip  int
-		fault func(*proxy, http.ResponseWriter, *http.Request)
+		fault s3fault.Fault
 		off   int64
 		want  []string
 		is    error
 	}{
-		"breaks for ever":    {0, breakAfter(0), 0, []string{"broke off 3 times at byte 0", "reset by peer", "check the network"}, nil},
-		"gone in mid-stream": {1, status(404, "NoSuchKey", "no"), 0, []string{"NoSuchKey (HTTP 404)"}, store.ErrNotExist},
-		"forbidden":          {0, status(403, "AccessDenied", "no"), 0, []string{"read s3://", "lack s3:GetObject on"}, nil},
-		"archived":           {0, status(403, "InvalidObjectState", "no"), 0, []string{"restore-object"}, nil},
-		"range ignored": {0, func(p *proxy, w http.ResponseWriter, r *http.Request) {
+		"breaks for ever":    {0, s3fault.BreakAfter(0), 0, []string{"broke off 3 times at byte 0", "reset by peer", "check the network"}, nil},
+		"gone in mid-stream": {1, s3fault.Status(404, "NoSuchKey", "no"), 0, []string{"NoSuchKey (HTTP 404)"}, store.ErrNotExist},
+		"forbidden":          {0, s3fault.Status(403, "AccessDenied", "no"), 0, []string{"read s3://", "lack s3:GetObject on"}, nil},
+		"archived":           {0, s3fault.Status(403, "InvalidObjectState", "no"), 0, []string{"restore-object"}, nil},
+		"range ignored": {0, func(p *s3fault.Proxy, w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", "4")
 			_, _ = w.Write([]byte("junk"))
 		}, 1000, []string{"begins at byte 0, not at 1000"}, nil},
-		"wrong range":       {0, edit(func(h http.Header) { h.Set("Content-Range", "bytes 0-2096151/2097152") }), 1000, []string{"begins at byte 0, not at 1000"}, nil},
-		"another's answer":  {1, edit(func(h http.Header) { h.Set("Etag", `"other"`) }), 0, []string{"replaced while being read"}, store.ErrChanged},
-		"shorter than said": {0, edit(func(h http.Header) { h.Set("Content-Range", "bytes 1000-2097151/9999999") }), 1000, []string{"2096152 bytes of 9998999"}, store.ErrChanged},
+		"wrong range":       {0, s3fault.Edit(func(h http.Header) { h.Set("Content-Range", "bytes 0-2096151/2097152") }), 1000, []string{"begins at byte 0, not at 1000"}, nil},
+		"another's answer":  {1, s3fault.Edit(func(h http.Header) { h.Set("Etag", `"other"`) }), 0, []string{"replaced while being read"}, store.ErrChanged},
+		"shorter than said": {0, s3fault.Edit(func(h http.Header) { h.Set("Content-Range", "bytes 1000-2097151/9999999") }), 1000, []string{"2096152 bytes of 9998999"}, store.ErrChanged},
 	} {
 		t.Run(what, func(t *testing.T) {
 			b := newBench(t)
@@ -95,9 +96,9 @@ func TestReadFails(t *testing.T) {
 				t.Fatal(err)
 			}
 			if c.skip > 0 {
-				b.proxy.on("Get", 0, c.skip, breakAfter(1_000_000))
+				b.proxy.On("Get", 0, c.skip, s3fault.BreakAfter(1_000_000))
 			}
-			b.proxy.on("Get", 0, -1, c.fault)
+			b.proxy.On("Get", 0, -1, c.fault)
 			rc, err := b.Open(t.Context(), name, c.off, -1)
 			if err == nil {
 				defer rc.Close()
@@ -125,16 +126,16 @@ func TestReadReplaced(t *testing.T) {
 	if err := b.Put(t.Context(), name, random(2<<20)); err != nil {
 		t.Fatal(err)
 	}
-	b.proxy.on("Get", 0, 1, func(p *proxy, w http.ResponseWriter, r *http.Request) {
-		breakAfter(1000)(p, w, r)
+	b.proxy.On("Get", 0, 1, func(p *s3fault.Proxy, w http.ResponseWriter, r *http.Request) {
+		s3fault.BreakAfter(1000)(p, w, r)
 		if err := errors.Join(b.Delete(t.Context(), name), b.Put(t.Context(), name, random(2<<20))); err != nil {
 			t.Error(err)
 		}
 	})
 	// The next request waits for the replacement.
-	b.proxy.on("Get", 0, 1, func(p *proxy, w http.ResponseWriter, r *http.Request) {
+	b.proxy.On("Get", 0, 1, func(p *s3fault.Proxy, w http.ResponseWriter, r *http.Request) {
 		time.Sleep(300 * time.Millisecond)
-		p.forward.ServeHTTP(w, r)
+		p.Pass(w, r)
 	})
 	rc, err := b.Open(t.Context(), name, 0, -1)
 	if err != nil {
@@ -153,11 +154,11 @@ func TestList(t *testing.T) {
 		t.Fatal(err)
 	}
 	const half = `<?xml version="1.0"?><ListBucketResult><IsTruncated>true</IsTruncated><Contents><Key>backups/x</Key><Size>1</Size></Contents></ListBucketResult>`
-	b.proxy.on("List", 0, 1, func(_ *proxy, w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, half) })
+	b.proxy.On("List", 0, 1, func(_ *s3fault.Proxy, w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, half) })
 	if got, err := b.List(t.Context()); err == nil || !strings.Contains(err.Error(), "cut short") {
 		t.Errorf("List: %v, %v", got, err)
 	}
-	b.proxy.on("List", 0, 2, status(503, "SlowDown", "no"))
+	b.proxy.On("List", 0, 2, s3fault.Status(503, "SlowDown", "no"))
 	if got, err := b.List(t.Context()); err != nil || len(got) != 1 || got[0].Name != name {
 		t.Errorf("List: %v, %v", got, err)
 	}
@@ -242,7 +243,7 @@ func TestUnreachable(t *testing.T) {
 // TestRegion: the answer of a bucket elsewhere names its region.
 func TestRegion(t *testing.T) {
 	b := setUp(t)(t)
-	b.proxy.on("List", 0, -1, status(301, "PermanentRedirect", "The bucket must be addressed elsewhere.", "x-amz-bucket-region", "eu-central-1"))
+	b.proxy.On("List", 0, -1, s3fault.Status(301, "PermanentRedirect", "The bucket must be addressed elsewhere.", "x-amz-bucket-region", "eu-central-1"))
 	if _, err := b.List(t.Context()); err == nil || !strings.Contains(err.Error(), "region eu-central-1: set AWS_REGION") {
 		t.Errorf("List: %v", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/store"
+	"github.com/stellarescrow/escrowctl/internal/testenv/s3fault"
 )
 
 func impatient(o *Options) { o.Stall, o.MinRate = 400*time.Millisecond, 100<<20 }
@@ -19,13 +20,13 @@ func TestStallMended(t *testing.T) {
 	newBench := setUp(t)
 	for what, c := range map[string]struct {
 		kind  string
-		fault func(*proxy, http.ResponseWriter, *http.Request)
+		fault s3fault.Fault
 	}{
-		"part not taken":       {"Part", hang},
-		"part not answered":    {"Part", hangBody},
-		"create not answered":  {"Create", hangBody},
-		"look not answered":    {"Head", hangBody},
-		"confirm not answered": {"Head", hangBody},
+		"part not taken":       {"Part", s3fault.Hang},
+		"part not answered":    {"Part", s3fault.HangBody},
+		"create not answered":  {"Create", s3fault.HangBody},
+		"look not answered":    {"Head", s3fault.HangBody},
+		"confirm not answered": {"Head", s3fault.HangBody},
 	} {
 		t.Run(what, func(t *testing.T) {
 			b := newBench(t, impatient)
@@ -33,12 +34,12 @@ func TestStallMended(t *testing.T) {
 			if strings.HasPrefix(what, "confirm") {
 				skip = 2
 			}
-			r := b.proxy.on(c.kind, skip, 1, c.fault)
+			r := b.proxy.On(c.kind, skip, 1, c.fault)
 			body := random(big)
 			if _, err := b.Upload(t.Context(), name, source(t, body)); err != nil {
 				t.Fatal(err)
 			}
-			if b.proxy.fired(r) != 1 {
+			if b.proxy.Fired(r) != 1 {
 				t.Error("nothing hung")
 			}
 			out, err := b.List(t.Context())
@@ -52,10 +53,10 @@ func TestStallMended(t *testing.T) {
 // TestStallEnds: a store that never answers ends the upload in bounded time.
 func TestStallEnds(t *testing.T) {
 	newBench := setUp(t)
-	for what, fault := range map[string]func(*proxy, http.ResponseWriter, *http.Request){"not taken": hang, "not answered": hangBody} {
+	for what, fault := range map[string]s3fault.Fault{"not taken": s3fault.Hang, "not answered": s3fault.HangBody} {
 		t.Run(what, func(t *testing.T) {
 			b := newBench(t, func(o *Options) { o.Stall, o.MinRate, o.Attempts = 100*time.Millisecond, 100<<20, 1 })
-			b.proxy.on("Part", 0, -1, fault)
+			b.proxy.On("Part", 0, -1, fault)
 			_, err := b.Upload(t.Context(), name, source(t, random(2*minPartSize)))
 			if err == nil {
 				t.Fatal("it succeeded")
@@ -88,7 +89,7 @@ func TestSlow(t *testing.T) {
 	newBench := setUp(t)
 	t.Run("enough", func(t *testing.T) {
 		b := newBench(t, impatient, func(o *Options) { o.MinRate = 1 << 20 })
-		b.proxy.on("Part", 0, -1, crawl(6<<20)) // a part takes longer than the limit
+		b.proxy.On("Part", 0, -1, s3fault.Crawl(6<<20)) // a part takes longer than the limit
 		body := random(big)
 		if _, err := b.Upload(t.Context(), name, source(t, body)); err != nil {
 			t.Fatal(err)
@@ -99,7 +100,7 @@ func TestSlow(t *testing.T) {
 		b := newBench(t, func(o *Options) {
 			o.Stall, o.MinRate, o.Attempts, o.PartSize = 1500*time.Millisecond, 20<<20, 1, 20<<20
 		})
-		b.proxy.on("Part", 0, -1, crawl(3<<20))
+		b.proxy.On("Part", 0, -1, s3fault.Crawl(3<<20))
 		_, err := b.Upload(t.Context(), name, source(t, random(20<<20+1)))
 		if err == nil || !strings.Contains(err.Error(), "20971520 bytes not taken within ") {
 			t.Errorf("Upload: %v", err)
@@ -108,14 +109,14 @@ func TestSlow(t *testing.T) {
 	})
 	t.Run("assembling", func(t *testing.T) {
 		b := newBench(t, func(o *Options) { o.Stall = 200 * time.Millisecond })
-		b.proxy.on("Complete", 0, 1, func(p *proxy, w http.ResponseWriter, r *http.Request) {
+		b.proxy.On("Complete", 0, 1, func(p *s3fault.Proxy, w http.ResponseWriter, r *http.Request) {
 			time.Sleep(600 * time.Millisecond)
-			p.forward.ServeHTTP(w, r)
+			p.Pass(w, r)
 		})
 		if _, err := b.Upload(t.Context(), name, source(t, random(big))); err != nil {
 			t.Fatal(err)
 		}
-		if n := b.proxy.count("Complete"); n != 1 {
+		if n := b.proxy.Count("Complete"); n != 1 {
 			t.Errorf("asked to assemble %d times", n)
 		}
 	})
@@ -141,7 +142,7 @@ func TestSlowReader(t *testing.T) {
 	if n, err := io.Copy(io.Discard, rc); err != nil || n != int64(len(body)-1000) {
 		t.Errorf("read %d bytes more, %v", n, err)
 	}
-	if n := b.proxy.count("Get"); n != 1 {
+	if n := b.proxy.Count("Get"); n != 1 {
 		t.Errorf("it was asked for %d times", n)
 	}
 }
@@ -149,7 +150,7 @@ func TestSlowReader(t *testing.T) {
 // TestCancelHung: SIGTERM while the store hangs ends at once and leaves nothing.
 func TestCancelHung(t *testing.T) {
 	b := setUp(t)(t)
-	b.proxy.on("Part", 1, -1, hang)
+	b.proxy.On("Part", 1, -1, s3fault.Hang)
 	interrupted := errors.New("interrupted")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	time.AfterFunc(300*time.Millisecond, func() { cancel(interrupted) })
@@ -160,7 +161,7 @@ func TestCancelHung(t *testing.T) {
 	if took := time.Since(start); took > 8*time.Second {
 		t.Errorf("it took %s to end", took)
 	}
-	if n := b.proxy.count("Abort"); n != 1 {
+	if n := b.proxy.Count("Abort"); n != 1 {
 		t.Errorf("%d uploads were aborted, want 1", n)
 	}
 	b.empty(t)
@@ -170,13 +171,13 @@ func TestCancelHung(t *testing.T) {
 // by the next Sweep.
 func TestAbortFails(t *testing.T) {
 	b := setUp(t)(t)
-	b.proxy.on("Part", 0, -1, status(403, "AccessDenied", "no"))
-	abort := b.proxy.on("Abort", 0, -1, status(500, "InternalError", "no"))
+	b.proxy.On("Part", 0, -1, s3fault.Status(403, "AccessDenied", "no"))
+	b.proxy.On("Abort", 0, -1, s3fault.Status(500, "InternalError", "no"))
 	_, err := b.Upload(t.Context(), name, source(t, random(big)))
 	if err == nil || !strings.Contains(err.Error(), "upload part ") || !strings.Contains(err.Error(), "parts are still there") {
 		t.Errorf("Upload: %v", err)
 	}
-	abort.times = 0
+	b.proxy.Clear()
 	owns := func(n string) bool { return n == name }
 	if swept, err := b.Sweep(t.Context(), time.Now().Add(-time.Hour), owns); err != nil || len(swept) != 0 {
 		t.Errorf("Sweep of what is young: %v, %v", swept, err)
@@ -195,7 +196,7 @@ func TestLostCreateOnly(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			b := newBench(t)
 			theirs := random(10)
-			another := func(p *proxy, w http.ResponseWriter, _ *http.Request) {
+			another := func(p *s3fault.Proxy, w http.ResponseWriter, _ *http.Request) {
 				other, err := New(t.Context(), Options{Bucket: b.bucket, Prefix: "backups", Endpoint: b.server.Endpoint})
 				if err == nil {
 					err = other.Put(t.Context(), name, theirs)
@@ -203,10 +204,10 @@ func TestLostCreateOnly(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
-				cut(w)
+				s3fault.Cut(w)
 			}
-			b.proxy.on("Put", 0, 1, another)
-			b.proxy.on("Complete", 0, 1, another)
+			b.proxy.On("Put", 0, 1, another)
+			b.proxy.On("Complete", 0, 1, another)
 			if _, err := b.Upload(t.Context(), name, source(t, random(size))); !errors.Is(err, store.ErrExist) || !strings.Contains(err.Error(), "there already") {
 				t.Errorf("Upload: %v", err)
 			}
@@ -221,10 +222,10 @@ func TestUnconditional(t *testing.T) {
 	for what, size := range map[string]int{"small": 1000, "in parts": big} {
 		t.Run(what, func(t *testing.T) {
 			b := newBench(t)
-			b.proxy.on("Head", 0, 1, status(403, "", "")) // so that it is not told at once
-			refuse := status(501, "NotImplemented", "no")
-			b.proxy.on("Put", 0, 1, refuse)
-			b.proxy.on("Complete", 0, 1, refuse)
+			b.proxy.On("Head", 0, 1, s3fault.Status(403, "", "")) // so that it is not told at once
+			refuse := s3fault.Status(501, "NotImplemented", "no")
+			b.proxy.On("Put", 0, 1, refuse)
+			b.proxy.On("Complete", 0, 1, refuse)
 			other, err := New(t.Context(), Options{Bucket: b.bucket, Prefix: "backups", Endpoint: b.server.Endpoint})
 			if err != nil {
 				t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/stellarescrow/escrowctl/internal/store"
+	"github.com/stellarescrow/escrowctl/internal/testenv/s3fault"
 )
 
 // TestPartSize: within 10,000 parts of at most 5 GiB there is room for S3's
@@ -44,13 +45,13 @@ func TestParallel(t *testing.T) {
 	for _, want := range []int{1, 3} {
 		b := newBench(t, func(o *Options) { o.Concurrency = want })
 		var now, most atomic.Int32
-		b.proxy.on("Part", 0, -1, func(p *proxy, w http.ResponseWriter, r *http.Request) {
+		b.proxy.On("Part", 0, -1, func(p *s3fault.Proxy, w http.ResponseWriter, r *http.Request) {
 			n := now.Add(1)
 			defer now.Add(-1)
 			for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
 			}
 			time.Sleep(100 * time.Millisecond)
-			p.forward.ServeHTTP(w, r)
+			p.Pass(w, r)
 		})
 		body := random(5 * minPartSize)
 		if _, err := b.Upload(t.Context(), name, source(t, body)); err != nil {
@@ -78,9 +79,9 @@ func TestFollows(t *testing.T) {
 		if i == 0 {
 			continue // one byte more shows that it is not the whole file
 		}
-		for deadline := time.Now().Add(10 * time.Second); b.proxy.count("Part") < i; time.Sleep(5 * time.Millisecond) {
+		for deadline := time.Now().Add(10 * time.Second); b.proxy.Count("Part") < i; time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatalf("after %d parts of the file, %d went up", i+1, b.proxy.count("Part"))
+				t.Fatalf("after %d parts of the file, %d went up", i+1, b.proxy.Count("Part"))
 			}
 		}
 	}
@@ -97,7 +98,7 @@ func TestFollows(t *testing.T) {
 // TestSlowBucketThrottlesNobody: the writer of the file is never held up.
 func TestSlowBucketThrottlesNobody(t *testing.T) {
 	b := setUp(t)(t)
-	b.proxy.on("Part", 0, -1, hang)
+	b.proxy.On("Part", 0, -1, s3fault.Hang)
 	g := growing(t)
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = b.Upload(t.Context(), name, g) })
@@ -161,7 +162,7 @@ func TestSweep(t *testing.T) {
 	if err != nil || len(left.Uploads) != 4 {
 		t.Errorf("left: %d uploads, %v", len(left.Uploads), err)
 	}
-	b.proxy.on("Uploads", 0, -1, status(403, "AccessDenied", "no"))
+	b.proxy.On("Uploads", 0, -1, s3fault.Status(403, "AccessDenied", "no"))
 	if _, err := b.Sweep(t.Context(), time.Now(), owns); err == nil || !strings.Contains(err.Error(), "s3:ListBucketMultipartUploads") {
 		t.Errorf("forbidden Sweep: %v", err)
 	}
