@@ -31,6 +31,11 @@ test: deps images ## run all tests, setting up what they need
 	go test -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PACKAGES)
 	cd deploy/kubernetes && go test $(TEST_FLAGS) ./... # a module of its own
 
+.PHONY: storm
+storm: deps images ## attack the whole, in full: hours; figures into docs/reliability.md
+	STORM=full STORM_REPORT=$(CURDIR)/bin/storm STORM_PAGE=$(CURDIR)/docs/reliability.md \
+		go test -count=1 -p=1 -timeout 6h $(TEST_FLAGS) ./internal/storm/...
+
 .PHONY: race
 race: deps images ## run all tests with the race detector (needs a C compiler)
 	go test -race -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PACKAGES)
