@@ -95,6 +95,9 @@ func Settings(memory int64, cpus int) []Setting {
 		return strconv.FormatInt(min(max(memory/share/mib, low), high), 10) + "MB"
 	}
 	workers := strconv.Itoa(max(cpus, 1))
+	// With as many connections as processors, each building an index, workers
+	// only help where an index is left to be built alone.
+	builders := strconv.Itoa(cpus / 4)
 	return []Setting{
 		{"fsync", "off"}, {"full_page_writes", "off"}, {"synchronous_commit", "off"},
 		// With both, what is loaded in the transaction that made or emptied its
@@ -105,18 +108,25 @@ func Settings(memory int64, cpus int) []Setting {
 		{"max_wal_size", "1GB"}, {"wal_init_zero", "off"}, {"wal_recycle", "off"}, {"checkpoint_warning", "0"},
 		{"checkpoint_timeout", "1d"}, {"wal_buffers", "16MB"},
 		{"autovacuum", "off"}, {"bgwriter_lru_maxpages", "0"},
-		{"shared_buffers", megabytes(4, 32, 1024)},
+		// Rows and btrees are written past it, and each page of it costs every
+		// process a fault: the kernel's cache is the larger one's better place.
+		{"shared_buffers", megabytes(16, 32, 128)},
 		{"maintenance_work_mem", megabytes(8, 32, 512)},
 		{"work_mem", megabytes(64, 4, 64)},
 		{"max_connections", "50"},
 		{"max_worker_processes", "16"}, {"max_parallel_workers", workers},
-		{"max_parallel_workers_per_gather", workers}, {"max_parallel_maintenance_workers", workers},
-		{"jit", "off"}, {"track_activities", "on"}, {"lc_messages", "C"}, {"timezone", "UTC"}, {"log_timezone", "UTC"},
+		{"max_parallel_workers_per_gather", workers}, {"max_parallel_maintenance_workers", builders},
+		{"jit", "off"}, {"track_activities", "on"}, {"update_process_title", "off"}, {"lc_messages", "C"}, {"timezone", "UTC"}, {"log_timezone", "UTC"},
 		{"logging_collector", "off"}, {"log_destination", "stderr"},
 		// The log must hold no data of the backup: no failed statements.
 		{"log_min_messages", "log"}, {"log_min_error_statement", "panic"},
 	}
 }
+
+// Environment is that of a server that loads as fast as it can: the memory in
+// which indexes are sorted comes in huge pages, where the C library is glibc from
+// 2.35 on. Others do not look at it.
+func Environment() []string { return []string{"GLIBC_TUNABLES=glibc.malloc.hugetlb=1"} }
 
 // Footprint is the room in bytes that a database takes which is loaded from so
 // much SQL: rows, indexes, and what the server keeps besides. The database of

@@ -102,7 +102,7 @@ func (e *Engine) container(s pgengine.Spec, p plan, user string) (*container.Con
 		args = append(args, "-c", set.Name+"="+set.Value)
 	}
 	config := &container.Config{
-		Image: s.Image, User: user, Entrypoint: args, Env: []string{"TZ=UTC"},
+		Image: s.Image, User: user, Entrypoint: args, Env: append([]string{"TZ=UTC"}, pgengine.Environment()...),
 		OpenStdin: true, StdinOnce: true, AttachStdin: true, AttachStdout: true, AttachStderr: true,
 		Healthcheck: &container.HealthConfig{Test: []string{"NONE"}},
 		Labels: map[string]string{

@@ -14,7 +14,7 @@ command -v initdb >/dev/null || {
 }
 make() {
 	mkdir -p "$data" && chmod 700 "$data" &&
-		initdb -D "$data" -U postgres -A trust -E UTF8 --locale="$1" --no-sync >"$home/initdb.out" 2>&1
+		initdb -D "$data" -U postgres -A trust -E UTF8 --locale="$1" --lc-collate=C --no-sync >"$home/initdb.out" 2>&1
 }
 make C.UTF-8 || { rm -rf "$data"; make C; } || {
 	cat "$home/initdb.out" >&2

@@ -203,7 +203,7 @@ func (in *instance) initdb(ctx context.Context) error {
 	for _, locale := range []string{"C.UTF-8", "C"} {
 		var said bytes.Buffer
 		cmd := exec.CommandContext(ctx, filepath.Join(in.bin, "initdb"), "-D", filepath.Join(in.dir, dataDir), "-U", pgengine.User,
-			"--auth=trust", "-E", "UTF8", "--locale="+locale, "--no-sync")
+			"--auth=trust", "-E", "UTF8", "--locale="+locale, "--lc-collate=C", "--no-sync")
 		in.prepare(cmd)
 		dieWithParent(cmd.SysProcAttr)
 		cmd.Stdout, cmd.Stderr = &said, &said
@@ -226,7 +226,7 @@ func (in *instance) initdb(ctx context.Context) error {
 // environment, in which there are secrets.
 func (in *instance) prepare(cmd *exec.Cmd) {
 	cmd.Dir = in.dir
-	cmd.Env = []string{"PATH=" + in.bin + ":/usr/bin:/bin", "LC_ALL=C", "TZ=UTC"}
+	cmd.Env = append([]string{"PATH=" + in.bin + ":/usr/bin:/bin", "LC_ALL=C", "TZ=UTC"}, pgengine.Environment()...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: in.as, Setpgid: true}
 }
 
