@@ -302,8 +302,9 @@ func (d *deps) pushgatewayReach() check.Probe {
 func (d *deps) spaceProbe() check.Probe {
 	p := health.Disk(health.DiskOptions{
 		Mounts: func(context.Context) ([]string, error) { return nil, nil },
-		Roles: func(context.Context) ([]health.DiskPath, error) {
-			return []health.DiskPath{{Path: doctor.Existing(d.cfg.Backup.Dir), Role: "backups"}, {Path: doctor.Existing(d.state.Dir()), Role: "state"}}, nil
+		Roles: []health.DiskRole{
+			{Name: "backups", Find: func(context.Context) (string, error) { return doctor.Existing(d.cfg.Backup.Dir), nil }},
+			{Name: "state", Find: func(context.Context) (string, error) { return doctor.Existing(d.state.Dir()), nil }},
 		},
 		Usage: func(path string) (health.Usage, error) {
 			u, err := hostdisk.Read(path)

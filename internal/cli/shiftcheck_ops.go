@@ -262,25 +262,26 @@ func (d *deps) diskProbe() check.Probe {
 			return out, err
 		}
 	}
-	opt.Roles = func(ctx context.Context) ([]health.DiskPath, error) {
-		paths := []health.DiskPath{}
-		if _, err := os.Stat(d.cfg.Backup.Dir); err == nil {
-			paths = append(paths, health.DiskPath{Path: d.cfg.Backup.Dir, Role: "backups"})
+	opt.Roles = []health.DiskRole{{Name: "backups", Find: func(context.Context) (string, error) {
+		if _, err := os.Stat(d.cfg.Backup.Dir); err != nil {
+			return "", nil // which is for the check of backups
 		}
+		return d.cfg.Backup.Dir, nil
+	}}, {Name: health.DockersData, Find: func(ctx context.Context) (string, error) {
 		e, local := engine()
 		if !local {
-			return paths, nil
+			return "", nil
 		}
 		defer func() { _ = e.Close() }()
 		root, err := e.DataRoot(ctx)
 		if err != nil {
-			return paths, err
+			return "", err
 		}
 		if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
-			return paths, nil // the engine of another machine, through a socket
+			return "", nil // the engine of another machine, through a socket
 		}
-		return append(paths, health.DockersData(root)), nil
-	}
+		return root, nil
+	}}}
 	return health.Disk(opt)
 }
 

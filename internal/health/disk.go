@@ -39,10 +39,11 @@ func (u Usage) inodeRatio() float64 {
 	return float64(u.InodesUsed) / float64(u.Inodes)
 }
 
-// DiskPath is a path whose filesystem is looked at.
-type DiskPath struct {
-	Path string
-	Role string // as "Docker's data"; "" for a plain filesystem
+// DiskRole is a path that matters, whose filesystem is looked at.
+type DiskRole struct {
+	Name string // as DockersData
+	// Find returns the path; "" if there is none on this host.
+	Find func(ctx context.Context) (string, error)
 }
 
 // VolumeSize is a Docker volume's.
@@ -55,9 +56,9 @@ type VolumeSize struct {
 type DiskOptions struct {
 	// Mounts returns where the real filesystems are mounted.
 	Mounts func(ctx context.Context) ([]string, error)
-	// Roles returns further paths that matter, some perhaps in no mount of
-	// their own.
-	Roles func(ctx context.Context) ([]DiskPath, error)
+	// Roles are further paths that matter, some perhaps in no mount of their
+	// own. Each is looked for on its own.
+	Roles []DiskRole
 	// Usage may hang, on a dead network filesystem.
 	Usage func(path string) (Usage, error)
 	// Volumes are Docker's; nil if there is no Docker. It may take minutes.
@@ -144,45 +145,64 @@ func (x *diskCheck) run(ctx context.Context) check.Result {
 // look finds the filesystems and their usage, each on its own: one that hangs
 // costs itself alone, and so does a Docker that does not tell its data root.
 func (x *diskCheck) look(ctx context.Context) (list []filesystem, problems []string) {
-	type found struct {
-		paths []DiskPath
-		err   error
-	}
-	answer := make(chan found, 1)
 	rctx, cancel := context.WithTimeout(ctx, orLimit(x.Limit)/2)
 	defer cancel()
-	go func() {
-		paths, err := x.Roles(rctx)
-		answer <- found{paths, err}
-	}()
+	found := make([]func() (string, error), len(x.Roles))
+	for i, r := range x.Roles {
+		found[i] = r.find(rctx)
+	}
+	type asked struct {
+		role string
+		wait func() filesystem
+	}
+	var all []asked
 	mounts, err := x.Mounts(ctx)
 	if err != nil {
 		problems = append(problems, "the list of filesystems: "+oneLine(err))
 	}
-	var wait []func() filesystem
 	for _, m := range mounts {
-		wait = append(wait, x.ask(ctx, m))
+		all = append(all, asked{"", x.ask(ctx, m)})
 	}
-	var roles found
-	select {
-	case roles = <-answer:
-	case <-rctx.Done():
-		roles.err = fmt.Errorf("the directories of Docker and the backups: %w", rctx.Err())
-	}
-	if roles.err != nil {
-		problems = append(problems, oneLine(roles.err))
-	}
-	for _, p := range roles.paths {
-		wait = append(wait, x.ask(ctx, p.Path))
-	}
-	for i, next := range wait {
-		role := ""
-		if n := i - len(mounts); n >= 0 {
-			role = roles.paths[n].Role
+	for i, r := range x.Roles {
+		path, err := found[i]()
+		switch {
+		case err != nil:
+			problems = append(problems, "the directory of "+r.Name+": "+oneLine(err))
+		case path != "":
+			all = append(all, asked{r.Name, x.ask(ctx, path)})
 		}
-		list = merge(list, next(), role)
+	}
+	for _, a := range all {
+		list = merge(list, a.wait(), a.role)
 	}
 	return list, problems
+}
+
+// find looks for the path in the background. What it returns waits for it as long
+// as there is time.
+func (r DiskRole) find(ctx context.Context) func() (string, error) {
+	type answer struct {
+		path string
+		err  error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		path, err := r.Find(ctx)
+		got <- answer{path, err}
+	}()
+	return func() (string, error) {
+		select {
+		case a := <-got:
+			return a.path, a.err
+		case <-ctx.Done():
+		}
+		select { // what has answered while another hung
+		case a := <-got:
+			return a.path, a.err
+		default:
+			return "", ctx.Err()
+		}
+	}
 }
 
 // ask looks at one path in the background. What it returns waits for the answer
@@ -237,7 +257,7 @@ func (x *diskCheck) part(fs *filesystem) check.Result {
 	}
 	u := fs.usage
 	dig := "du -xh --max-depth=2 " + fs.path + " | sort -h | tail -20"
-	if slices.Contains(fs.roles, dockersData) {
+	if slices.Contains(fs.roles, DockersData) {
 		dig = "docker system df"
 	}
 	used := fmt.Sprintf("%s %s full, %s free%s", name, percent(u.ratio()), bytesText(float64(u.Free)), fullText(fs.full))
@@ -259,11 +279,8 @@ func (x *diskCheck) part(fs *filesystem) check.Result {
 	return f.result(fs.path)
 }
 
-// dockersData is the role of Docker's data root.
-const dockersData = "Docker's data"
-
-// DockersData names the path of Docker's data root.
-func DockersData(path string) DiskPath { return DiskPath{Path: path, Role: dockersData} }
+// DockersData is the role of Docker's data root.
+const DockersData = "Docker's data"
 
 func fullText(d time.Duration) string {
 	if d <= 0 || d > 90*runbook.Day {

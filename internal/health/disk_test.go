@@ -5,14 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/check"
@@ -52,8 +53,10 @@ const gb = 1_000_000_000
 func disks(usage map[string]Usage) DiskOptions {
 	return DiskOptions{
 		Mounts: func(context.Context) ([]string, error) { return []string{"/", "/data"}, nil },
-		Roles: func(context.Context) ([]DiskPath, error) {
-			return []DiskPath{DockersData("/var/lib/docker"), {"/var/backups", "backups"}}, nil
+		Roles: []DiskRole{
+			{DockersData, func(context.Context) (string, error) { return "/var/lib/docker", nil }},
+			{"backups", func(context.Context) (string, error) { return "/var/backups", nil }},
+			{"nothing here", func(context.Context) (string, error) { return "", nil }},
 		},
 		Usage: func(path string) (Usage, error) {
 			u, ok := usage[path]
@@ -62,7 +65,7 @@ func disks(usage map[string]Usage) DiskOptions {
 			}
 			return u, nil
 		},
-		Now: now, Limit: time.Second,
+		Now: now, Limit: 30 * time.Second,
 	}
 }
 
@@ -104,7 +107,7 @@ func TestDisk(t *testing.T) {
 				mounts = append(mounts, fmt.Sprint("/", i))
 			}
 			o.Mounts = func(context.Context) ([]string, error) { return mounts, nil }
-			o.Limit = 200 * time.Millisecond
+			o.Limit = testLimit
 			o.Usage = func(path string) (Usage, error) {
 				if path == "/data" {
 					select {}
@@ -117,7 +120,7 @@ func TestDisk(t *testing.T) {
 		}, want{check.Unknown, "the list of filesystems: no /proc", "", "df -h"}, 2},
 		{"nothing at all", func(o *DiskOptions, _ map[string]Usage) {
 			o.Mounts = func(context.Context) ([]string, error) { return nil, nil }
-			o.Roles = func(context.Context) ([]DiskPath, error) { return nil, nil }
+			o.Roles = nil
 		}, want{check.Unknown, "no filesystem could be looked at", "", ""}, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -210,6 +213,11 @@ func TestUntilFull(t *testing.T) {
 
 func TestDiskVolumes(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, testDiskVolumes)
+}
+
+// testDiskVolumes runs in a bubble, whose clock a busy machine does not move.
+func testDiskVolumes(t *testing.T) {
 	o := disks(halfFull())
 	o.Memory = &documents{}
 	moment := now()
@@ -244,22 +252,41 @@ func TestDiskVolumes(t *testing.T) {
 	}
 }
 
-// A Docker that does not tell its data root costs itself alone: the filesystems
-// that are mounted are judged all the same.
+// A Docker that never answers costs itself alone: a full backup directory in no
+// mount of its own is judged, and so is a filesystem that answers only after
+// Docker's time is up; and of the check's time it takes half.
 func TestDiskDockerHangs(t *testing.T) {
 	t.Parallel()
-	o := disks(halfFull())
-	o.Limit = 500 * time.Millisecond
-	o.Roles = func(ctx context.Context) ([]DiskPath, error) {
-		<-ctx.Done()
-		<-t.Context().Done() // not even then
-		return nil, ctx.Err()
-	}
-	r := look(t, Disk(o))
-	want{check.Unknown, "the directories of Docker and the backups: context deadline exceeded", "", "df -h"}.check(t, r)
-	if len(r.Parts) == 0 || slices.ContainsFunc(r.Parts, func(p check.Result) bool { return p.Status != check.OK }) {
-		t.Errorf("the others: %+v", r.Parts)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		usage := halfFull()
+		usage["/var/backups"] = Usage{Device: "3", Used: 99 * gb, Free: gb}
+		o := disks(usage)
+		o.Limit = 10 * time.Second
+		docker := make(chan struct{})
+		defer close(docker)
+		o.Roles[0].Find = func(context.Context) (string, error) { <-docker; return "", nil }
+		o.Volumes = func(context.Context) ([]VolumeSize, error) { <-docker; return nil, nil }
+		quick := o.Usage
+		o.Usage = func(path string) (Usage, error) {
+			if path == "/" {
+				time.Sleep(7 * time.Second)
+			}
+			return quick(path)
+		}
+		start := time.Now()
+		r := look(t, Disk(o))
+		if took := time.Since(start); took != 7*time.Second {
+			t.Errorf("it took %s, the slowest filesystem 7 s", took)
+		}
+		want{check.Critical, "the directory of Docker's data: context deadline exceeded", "DiskUsage", "du -xh"}.check(t, r)
+		got := map[string]check.Status{}
+		for _, p := range r.Parts {
+			got[p.ID] = p.Status
+		}
+		if want := map[string]check.Status{"/": check.OK, "/data": check.OK, "/var/backups": check.Critical}; !maps.Equal(got, want) {
+			t.Errorf("the filesystems are %v, want %v", got, want)
+		}
+	})
 }
 
 // dateServer answers with a Date, and perhaps a status.
@@ -309,9 +336,9 @@ func TestClock(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			limit, serve := 5*time.Second, func() string { return dateServer(t, tt.date) }
+			limit, serve := 30*time.Second, func() string { return dateServer(t, tt.date) }
 			if tt.hang {
-				limit, serve = 300*time.Millisecond, func() string { return hangingServer(t) }
+				limit, serve = testLimit, func() string { return hangingServer(t) }
 			}
 			r := look(t, Clock(ClockOptions{Sources: []ClockSource{{"A", tt.outer, HTTPClock(httpx.New(), serve())}}, Limit: limit, Now: time.Now}))
 			tt.want.check(t, r)
