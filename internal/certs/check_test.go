@@ -223,8 +223,9 @@ func TestRevocation(t *testing.T) {
 		return der
 	}
 	docs := &memory{}
+	server1 := s // whose certificate is looked at
 	look := func(after time.Duration) *Report {
-		o := checking(p, s)
+		o := checking(p, server1)
 		o.HTTP, o.Docs, o.Now = httpTo(web.Listener.Addr().String()), docs, func() time.Time { return at().Add(after) }
 		return Check(t.Context(), o)
 	}
@@ -248,9 +249,23 @@ func TestRevocation(t *testing.T) {
 	expect(t, look(2*time.Hour), VerdictNotDue, check.OK, "as of 2027-03-01 12:00:00 UTC it did not list")
 	body = list(p.middle, at().Add(day), leaf.cert.SerialNumber)
 	expect(t, look(3*time.Hour), VerdictInvalid, check.Critical, "revoked at 2027-03-01 10:00:00 UTC (key compromise)", "--force")
-	// A revocation is not forgotten because the list is away.
-	body = nil
-	expect(t, look(5*time.Hour), VerdictInvalid, check.Critical, "revoked")
+	// A revocation is not forgotten because the list is away, not even when the
+	// last one is out of date and that of another certificate is read.
+	revoked := func(after time.Duration) {
+		t.Helper()
+		body = nil
+		r := look(after)
+		expect(t, r, VerdictInvalid, check.Critical, "revoked at 2027-03-01 10:00:00 UTC (key compromise)")
+		if notes := strings.Join(r.Notes, "\n"); strings.Contains(notes, "did not list") {
+			t.Errorf("%s on: %s", after, notes)
+		}
+	}
+	revoked(5 * time.Hour)
+	revoked(30 * time.Hour)
+	server1, body = serve(t, nil, p.leaf(t, spec{crl: "http://crl.test/r2.crl"}), p.middle), list(p.middle, at().Add(3*day))
+	expect(t, look(31*time.Hour), VerdictNotDue, check.OK)
+	server1 = s
+	revoked(32 * time.Hour)
 }
 
 func TestAskWindow(t *testing.T) {

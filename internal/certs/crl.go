@@ -154,7 +154,7 @@ func (c crls) save(kept map[string]crlAnswer) {
 		return
 	}
 	for key, a := range kept {
-		if len(kept) > crlKept || c.now.After(a.Next) {
+		if a.Revoked.IsZero() && (len(kept) > crlKept || c.now.After(a.Next)) {
 			delete(kept, key)
 		}
 	}
