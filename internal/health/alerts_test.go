@@ -24,7 +24,7 @@ func runAlerts(t *testing.T, opt AlertsOptions) Entry {
 	t.Helper()
 	opt.Client, opt.Now = httpx.New(), time.Now
 	if opt.Limit == 0 {
-		opt.Limit = 10 * time.Second
+		opt.Limit = 30 * time.Second
 	}
 	results := check.Run(t.Context(), []check.Probe{Alerts(opt)})
 	return Evaluate(results, nil, nil, time.Now()).Entries[0]
@@ -49,7 +49,7 @@ func partOf(t *testing.T, e Entry, id string) Entry {
 func eventually(t *testing.T, opt AlertsOptions, wanted func(Entry) bool) Entry {
 	t.Helper()
 	var e Entry
-	for end := time.Now().Add(40 * time.Second); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 		if e = runAlerts(t, opt); wanted(e) {
 			return e
 		}
@@ -246,7 +246,7 @@ func TestAlertsGarbage(t *testing.T) {
 		}
 	}
 	silent := "http://" + testenv.Silent(t)
-	e := runAlerts(t, AlertsOptions{AlertmanagerURL: silent, PrometheusURL: silent, Limit: time.Second})
+	e := runAlerts(t, AlertsOptions{AlertmanagerURL: silent, PrometheusURL: silent, Limit: testLimit})
 	if e.Status != check.Unknown || !strings.Contains(partOf(t, e, "alertmanager").Summary, "no answer within") || !strings.Contains(partOf(t, e, "prometheus").Summary, "no answer within") {
 		t.Errorf("silence: %s %s", e.Status, e.Summary)
 	}

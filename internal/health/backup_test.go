@@ -64,7 +64,7 @@ func (s *scene) probe() check.Probe {
 		},
 		Runs:     func(int) ([]JobRun, error) { return s.runs, s.runErr },
 		Verified: func() ([]VerifiedBackup, error) { return s.verified, nil },
-		Now:      now, ShrinkRatio: 0.5, Limit: time.Second, Accepted: s.accepted,
+		Now:      now, ShrinkRatio: 0.5, Limit: 30 * time.Second, Accepted: s.accepted,
 	}
 	if s.log != nil {
 		opt.Log = func() (LogTail, error) { return *s.log, nil }
@@ -181,7 +181,7 @@ func TestBackupHanging(t *testing.T) {
 			return nil, fmt.Errorf("list: %w", ctx.Err())
 		}, ""}},
 		Runs: func(int) ([]JobRun, error) { return s.runs, nil }, Verified: func() ([]VerifiedBackup, error) { return nil, nil },
-		Now: now, Limit: 200 * time.Millisecond,
+		Now: now, Limit: testLimit,
 	}
 	want{check.Unknown, "the bucket: list: context deadline exceeded", "", ""}.check(t, look(t, Backup(opt)))
 }

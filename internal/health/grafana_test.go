@@ -21,8 +21,10 @@ func TestGrafana(t *testing.T) {
 		t.Fatal(err)
 	}
 	url := testenv.Serve(t, g)
+	opt := GrafanaOptions{User: "admin", Limit: 30 * time.Second, Client: httpx.New()}
 	run := func(url, password string) check.Result {
-		return look(t, Grafana(GrafanaOptions{URL: url, User: "admin", Password: password, Limit: time.Second, Client: httpx.New()}))
+		opt.URL, opt.Password = url, password
+		return look(t, Grafana(opt))
 	}
 	garbage := func(text string, code int) string {
 		return testenv.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -44,5 +46,6 @@ func TestGrafana(t *testing.T) {
 	want{check.Critical, `database ""`, "ServiceDown", "docker compose logs"}.check(t, run(garbage(`{"ok":true}`, 200), password))
 	want{check.Critical, "HTTP 503", "ServiceDown", "docker compose logs"}.check(t, run(garbage(`{"database":"ok"}`, 503), password))
 	want{check.Unknown, "connection refused", "ServiceDown", "set grafana.url"}.check(t, run("http://127.0.0.1:9", password))
+	opt.Limit = testLimit
 	want{check.Unknown, "no answer within", "ServiceDown", "set grafana.url"}.check(t, run("http://"+testenv.Silent(t), password))
 }
