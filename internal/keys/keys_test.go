@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -93,7 +94,7 @@ func openBed(dir string, now time.Time, step func(string)) (*bed, error) {
 	b := &bed{disk: d, dir: dir, now: now}
 	b.Rotator = &Rotator{
 		Secret: "API_KEYS", EnvFile: filepath.Join(dir, ".env"), Docs: st, Service: d, Prober: d,
-		Editor: envfile.Editor{Step: step}, Step: step, Now: func() time.Time { return b.now }, Who: "alice@host", Timeout: 2 * time.Second,
+		Editor: envfile.Editor{Step: step}, Step: step, Now: func() time.Time { return b.now }, Who: "alice@host", Timeout: time.Minute,
 	}
 	return b, nil
 }
@@ -176,10 +177,13 @@ func (b *bed) agree(t *testing.T, what string, do Action, fresh string) {
 // before, in every action.
 func TestFailures(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, testFailures) // whose clock waits for the disk
+}
+
+func testFailures(t *testing.T) {
 	for _, do := range []Action{Activate, Emergency} {
 		for _, how := range []string{"broken", "wrong"} {
 			b := newBed(t)
-			b.Timeout = 300 * time.Millisecond
 			fresh := b.reachBefore(t, do)
 			b.disk.broken, b.disk.wrong = how == "broken", how == "wrong"
 			_, _, err := b.Do(t.Context(), do, "")

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"github.com/stellarescrow/escrowctl/internal/envfile"
 	"github.com/stellarescrow/escrowctl/internal/secret"
@@ -247,6 +247,10 @@ func swapKilled(t *testing.T, k kind, at int, what string, back bool) {
 // is put back.
 func TestSwapFails(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, testSwapFails) // whose clock waits for the disk
+}
+
+func testSwapFails(t *testing.T) {
 	for name, break1 := range map[string]func(*rack){
 		"wrong order":              func(r *rack) { r.lying = true },
 		"dead worker":              func(r *rack) { r.dead = "worker" },
@@ -256,7 +260,6 @@ func TestSwapFails(t *testing.T) {
 		b := newSwapBed(t)
 		s := b.swapper(postgresLike)
 		s.Steady = 2
-		s.Timeout = 500 * time.Millisecond
 		break1(s.Server.(*rack))
 		_, _, err := s.Do(t.Context(), "")
 		var failed *FailedError
