@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
 	"slices"
 	"sync"
@@ -193,17 +192,15 @@ func (c *checker) member(d *Decoder, buf []byte, r *Raw) ([]byte, error) {
 func (c *checker) checkSQL(sql []byte, last bool) error {
 	sp := NewSplitter(bytes.NewReader(sql), len(sql))
 	sp.lex.stdStrings = !c.x.EscapeStrings
-	for {
-		p, err := sp.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
+	// Whoever cancels a check must not make damage of it.
+	err := sp.each(context.Background(), func(p *Piece) error {
 		if p.Table != "" {
-			return fmt.Errorf("%w: it has rows of %s, which the index does not name", ErrDamaged, p.Table)
+			return fmt.Errorf("it has rows of %s, which the index does not name", p.Table)
 		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if last && !sp.Info().Complete {
 		return errNoEnd

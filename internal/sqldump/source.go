@@ -2,7 +2,6 @@ package sqldump
 
 import (
 	"context"
-	"errors"
 	"io"
 	"sync"
 )
@@ -180,27 +179,15 @@ func (s *Plain) Codec() Codec { return None }
 // ErrTruncated.
 func (s *Plain) Each(ctx context.Context, fn func(*Part) error) error {
 	line := int64(1)
-	for {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		p, err := s.sp.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return err
-		}
+	err := s.sp.each(ctx, func(p *Piece) error {
 		part := &Part{Section: p.Section, Table: p.Table, Rows: p.Rows, Line: line, piece: p, sp: s.sp}
 		line += p.Lines
-		if err := fn(part); err != nil {
-			return err
-		}
+		return fn(part)
+	})
+	if err == nil && !s.sp.Info().Complete {
+		err = errNoEnd
 	}
-	if !s.sp.Info().Complete {
-		return errNoEnd
-	}
-	return nil
+	return err
 }
 
 // Summary is what a plain dump was found to hold.
@@ -216,22 +203,17 @@ type Summary struct {
 // Whether its end mark was there is in the result.
 func Pieces(ctx context.Context, r io.Reader, fn func(*Piece, Info) error) (Info, error) {
 	sp := NewSplitter(r, 0)
-	for {
-		if ctx.Err() != nil {
-			return Info{}, context.Cause(ctx)
-		}
-		p, err := sp.Next()
-		if errors.Is(err, io.EOF) {
-			return sp.Info(), nil
-		}
-		if err != nil {
-			return Info{}, err
-		}
+	err := sp.each(ctx, func(p *Piece) error {
 		if err := fn(p, sp.Info()); err != nil {
-			return Info{}, err
+			return err
 		}
 		sp.Recycle(p)
+		return nil
+	})
+	if err != nil {
+		return Info{}, err
 	}
+	return sp.Info(), nil
 }
 
 // Scan reads the decompressed text of a plain dump to its end and counts what

@@ -2,6 +2,7 @@ package sqldump
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -143,6 +144,25 @@ func (s *Splitter) Next() (*Piece, error) {
 		}
 		if err != nil {
 			return nil, err
+		}
+	}
+}
+
+// each passes the pieces to fn, to the last.
+func (s *Splitter) each(ctx context.Context, fn func(*Piece) error) error {
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		p, err := s.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = fn(p)
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
