@@ -60,7 +60,7 @@ func (m *monitor) start(t testing.TB, name, dir, path string, env []string, args
 }
 
 func answers(url string) error {
-	client := &http.Client{Timeout: 5 * time.Second}
+	client := &http.Client{Timeout: 20 * time.Second}
 	resp, err := client.Get(url)
 	if err != nil {
 		return err
@@ -178,7 +178,9 @@ func PrometheusWith(t testing.TB, config string) *PrometheusServer {
 	p.start(t, "prometheus", dir, "/-/ready", nil, func(port int) []string {
 		return []string{
 			"--config.file=" + file, "--storage.tsdb.path=" + filepath.Join(dir, "data"),
-			fmt.Sprintf("--web.listen-address=127.0.0.1:%d", port), "--log.level=warn", "--rules.alert.resend-delay=1s",
+			fmt.Sprintf("--web.listen-address=127.0.0.1:%d", port), "--log.level=warn",
+			// Four of these without a word, and Alertmanager takes an alert for over.
+			"--rules.alert.resend-delay=5s",
 		}
 	})
 	return p

@@ -16,7 +16,7 @@ func TestMonitoring(t *testing.T) {
 	am.Post(t, Alert{Labels: map[string]string{"alertname": "ByHand"}})
 	id := am.Silence(t, "ByHand", "ops", "test", time.Now(), time.Now().Add(time.Hour))
 	var body string
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(startLimit); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		resp, err := http.Get(am.URL + "/api/v2/alerts")
 		if err != nil {
 			t.Fatal(err)

@@ -147,7 +147,7 @@ func ports(t testing.TB, config *container.Config, publish []int) network.PortMa
 	config.ExposedPorts = network.PortSet{}
 	out := network.PortMap{}
 	for _, p := range publish {
-		free, err := freePort()
+		free, err := freePort(t)
 		if err != nil {
 			t.Fatalf("testenv: %v", err)
 		}

@@ -173,7 +173,7 @@ func (pg *PG) ended(t testing.TB) {
 	pg.watchdog.tell(t, "pid 0 KILL")
 	// The others notice that the first is gone only when they next wait for
 	// something, which a busy one may not do for long.
-	limit := time.Now().Add(10 * time.Second)
+	limit := time.Now().Add(stopLimit)
 	for len(processesIn(pg.DataDir)) > 0 {
 		for _, pid := range processesIn(pg.DataDir) {
 			_ = syscall.Kill(pid, syscall.SIGKILL) // gone meanwhile is as good
@@ -208,7 +208,7 @@ func (pg *PG) start(t testing.TB) error {
 }
 
 func (pg *PG) ping() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	// Over TCP, and checking who answers: another server may hold the port.
 	conn, err := pgx.Connect(ctx, pg.URL("postgres"))

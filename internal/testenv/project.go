@@ -76,10 +76,11 @@ func (p *Project) Run(args ...string) (string, error) {
 // EnvFile is the project's .env.
 func (p *Project) EnvFile() string { return filepath.Join(p.Dir, ".env") }
 
-// FreePort is a port of 127.0.0.1 that nothing listens on now.
+// FreePort is a port of 127.0.0.1 that nothing listens on now, and that no other
+// test takes until the end of this one.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	port, err := freePort()
+	port, err := freePort(t)
 	if err != nil {
 		t.Fatalf("testenv: %v", err)
 	}

@@ -65,7 +65,7 @@ func (r *RedisServer) start(t testing.TB, tool string, config []string) error {
 
 // ping asks with our password, which only our server knows.
 func (r *RedisServer) ping() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	client := r.Client()
 	defer client.Close()
@@ -84,7 +84,7 @@ func (r *RedisServer) address() string { return fmt.Sprintf("127.0.0.1:%d", r.Po
 func (r *RedisServer) Client() *redis.Client {
 	return redis.NewClient(&redis.Options{
 		Addr: r.address(), Password: r.Password, MaxRetries: -1,
-		Dialer: (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		Dialer: (&net.Dialer{Timeout: time.Minute}).DialContext, ReadTimeout: time.Minute,
 	})
 }
 

@@ -105,7 +105,7 @@ func (s *S3Server) Client() *s3.Client {
 func (s *S3Server) Bucket(t testing.TB) string {
 	t.Helper()
 	name := "test-" + strings.ToLower(rand.Text()[:12])
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if _, err := s.Client().CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String(name)}); err != nil {
 		t.Fatalf("testenv: creating bucket %s: %v", name, err)
@@ -190,7 +190,7 @@ func (s *S3Server) start(t testing.TB) error {
 
 // ping asks with our keys, which only our server knows.
 func (s *S3Server) ping() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	options := func(o *s3.Options) { o.RetryMaxAttempts = 1 }
 	if _, err := s.Client().ListBuckets(ctx, &s3.ListBucketsInput{}, options); err != nil {

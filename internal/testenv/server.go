@@ -21,9 +21,12 @@ const (
 	lastPort  = 32000
 )
 
-// startLimit is how long a server may take to answer. Generous: the machine may
-// be building something else at the same time.
-const startLimit = 60 * time.Second
+// startLimit is how long a server may take to answer, and stopLimit to end.
+// Generous: the machine may be building something else at the same time.
+const (
+	startLimit = 3 * time.Minute
+	stopLimit  = time.Minute
+)
 
 // account is the user a server runs as; nil means our own.
 type account = syscall.Credential
@@ -35,11 +38,17 @@ type process struct {
 	log  string        // path of its output
 }
 
-// freePort returns a port of 127.0.0.1 that nothing listens on.
-func freePort() (int, error) {
+// freePort returns a port of 127.0.0.1 that nothing listens on, and that no other
+// test takes until the end of this one: not before the server has bound it, and
+// not while it is stopped.
+func freePort(t testing.TB) (int, error) {
+	t.Helper()
 	var last error
 	for range 200 {
 		port := firstPort + rand.IntN(lastPort-firstPort)
+		if last = reserve(t, port); last != nil {
+			continue
+		}
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			last = err
@@ -50,12 +59,24 @@ func freePort() (int, error) {
 	return 0, fmt.Errorf("no free port between %d and %d: %w", firstPort, lastPort, last)
 }
 
+// reserve takes a port's name among the abstract Unix sockets, which every test
+// process of this machine sees and the kernel frees when the process ends.
+func reserve(t testing.TB, port int) error {
+	t.Helper()
+	l, err := net.Listen("unix", fmt.Sprintf("@escrowctl-test-port-%d", port))
+	if err != nil {
+		return fmt.Errorf("port %d is another test's: %w", port, err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return nil
+}
+
 // onFreePort calls start with a free port, and again with another when start
 // failed because someone else took it meanwhile.
 func onFreePort(t testing.TB, start func(port int) error) int {
 	t.Helper()
 	for attempt := 1; ; attempt++ {
-		port, err := freePort()
+		port, err := freePort(t)
 		if err == nil {
 			err = start(port)
 		}
@@ -137,7 +158,7 @@ func (p *process) ready(probe func() error) error {
 	}
 }
 
-// stop sends the signal and waits; after 20 seconds it kills.
+// stop sends the signal and waits; after stopLimit it kills.
 func (p *process) stop(sig syscall.Signal) {
 	if err := p.cmd.Process.Signal(sig); errors.Is(err, os.ErrProcessDone) {
 		<-p.done
@@ -145,7 +166,7 @@ func (p *process) stop(sig syscall.Signal) {
 	}
 	select {
 	case <-p.done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(stopLimit):
 		_ = p.cmd.Process.Kill() // fails only when it has just ended
 		<-p.done
 	}

@@ -46,7 +46,7 @@ func (d *DockerHost) PostgresVersion(t testing.TB, major int, settings ...string
 
 // pingVersion says whether the server answers, and is the one meant.
 func pingVersion(u string, major int) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, u)
 	if err != nil {
