@@ -27,7 +27,7 @@ func start(t *testing.T, e *Engine, s pgengine.Spec) *instance {
 	s.Run, s.Log = strings.ToLower(t.Name())+time.Now().UTC().Format("150405.000000"), t.Logf
 	s.Owner = s.Run
 	if s.Expires.IsZero() {
-		s.Expires = time.Now().Add(time.Minute)
+		s.Expires = time.Now().Add(time.Hour) // or a dr-test of another package removes it
 	}
 	in, err := e.Start(t.Context(), s)
 	if err != nil {
@@ -121,7 +121,7 @@ func TestReap(t *testing.T) {
 		t.Error("the kept one is gone")
 	}
 	later := *e
-	later.now = func() time.Time { return time.Now().Add(time.Hour) }
+	later.now = func() time.Time { return time.Now().Add(2 * time.Hour) }
 	everybody := func(string, bool) bool { return true }
 	unexpired := time.Now().Add(time.Minute).Format(time.RFC3339)
 	if e.over(map[string]string{labelExpires: unexpired, labelKeep: "keep"}, everybody) || !e.over(map[string]string{labelExpires: unexpired}, everybody) {
@@ -138,11 +138,11 @@ func TestEndsByItself(t *testing.T) {
 	t.Parallel()
 	e, image := open(t)
 	orphan := start(t, e, pgengine.Spec{Image: image, SQL: 1 << 20})
-	kept := start(t, e, pgengine.Spec{Image: image, SQL: 1 << 20, Keep: true, Expires: time.Now().Add(8 * time.Second)})
+	kept := start(t, e, pgengine.Spec{Image: image, SQL: 1 << 20, Keep: true, Expires: time.Now().Add(30 * time.Second)})
 	orphan.stream.Close()
 	kept.stream.Close()
 	for _, in := range []*instance{orphan, kept} {
-		deadline := time.Now().Add(time.Minute)
+		deadline := time.Now().Add(5 * time.Minute)
 		for {
 			_, err := e.client.ContainerInspect(t.Context(), in.id, client.ContainerInspectOptions{})
 			if err != nil {
