@@ -30,7 +30,8 @@ type DockerHost struct {
 	// removed if the test process dies, whoever made it.
 	Run string
 
-	count atomic.Int64
+	watchdog *watchdog
+	count    atomic.Int64
 }
 
 // Docker connects to the engine and removes the test's containers, with
@@ -42,7 +43,7 @@ func Docker(t testing.TB) *DockerHost {
 		t.Fatalf("testenv: docker: %v", err)
 	}
 	t.Cleanup(func() { _ = engine.Close() })
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	_, err = engine.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true})
 	Need(t, err == nil, fmt.Sprint("a Docker Engine that answers: ", err), "start docker, and be root or in its group")
@@ -50,7 +51,8 @@ func Docker(t testing.TB) *DockerHost {
 	Need(t, err == nil, "the docker command in PATH", "apt-get install docker.io")
 
 	d := &DockerHost{Client: engine, Run: strings.ToLower(rand.Text()[:12])}
-	newWatchdog(t, "").tell(t, "label %s=%s", runLabel, d.Run)
+	d.watchdog = newWatchdog(t, "")
+	d.watchdog.tell(t, "label %s=%s", runLabel, d.Run)
 	return d
 }
 

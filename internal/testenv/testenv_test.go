@@ -226,11 +226,71 @@ func containers(t *testing.T, run string) string {
 	return strings.TrimSpace(string(out))
 }
 
+// keptProject has services whose image names a volume of its own: one with a
+// volume in its place, and one that gets one without a name.
+const keptProject = `services:
+  named:
+    image: IMAGE
+    entrypoint: ["sleep", "1000000"]
+    stop_grace_period: 1s
+    volumes: ["data:/var/lib/postgresql/data"]
+    labels: ["${TEST_LABEL}"]
+  nameless:
+    image: IMAGE
+    entrypoint: ["sleep", "1000000"]
+    stop_grace_period: 1s
+    environment: {TURN: "${TURN}"}
+    labels: ["${TEST_LABEL}"]
+volumes:
+  data:
+`
+
+// newKeptProject brings it up and has Compose make a container anew. It returns the
+// volumes without a name, whether handed on to the new one or left behind.
+func newKeptProject(t *testing.T) (*Project, []string) {
+	t.Helper()
+	d := Docker(t)
+	file := strings.ReplaceAll(keptProject, "IMAGE", PostgresImage(t))
+	p := d.ComposeProject(t, map[string]string{"docker-compose.yml": file, ".env": "TURN=1\n"})
+	before := p.anonymous(t)
+	if err := os.WriteFile(p.EnvFile(), []byte("TURN=2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Run("up", "-d"); err != nil {
+		t.Fatal(err)
+	}
+	after := p.anonymous(t)
+	if len(before) != 1 || len(after) != 1 {
+		t.Fatalf("volumes without a name: %q, then %q: one is expected", before, after)
+	}
+	return p, slices.Compact(append(before, after...))
+}
+
+func TestProjectLeavesNothing(t *testing.T) {
+	t.Parallel()
+	var s started
+	ok := t.Run("project", func(t *testing.T) {
+		p, volumes := newKeptProject(t)
+		s.Run, s.Volumes = p.docker.Run, volumes
+		if left := leftOf(t, s); len(left) != 4+len(volumes) {
+			t.Errorf("the search finds %q, of two containers, a network, a volume with a name and %d without", left, len(volumes))
+		}
+	})
+	if !ok || s.Run == "" {
+		return // failed or skipped, which the subtest tells
+	}
+	if left := leftOf(t, s); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
 // started is what the child of TestKilledTestLeavesNothing tells its parent.
 type started struct {
 	PIDs []int
 	Dirs []string
 	Run  string // label of its containers, if there is an engine
+	// Volumes are those without a name that its containers have.
+	Volumes []string
 }
 
 const childEnv = "ESCROWCTL_TESTENV_CHILD"
@@ -247,9 +307,9 @@ func TestChild(t *testing.T) {
 		Dirs: []string{pg.dir, store.dir, cache.dir},
 	}
 	if exec.Command("docker", "version").Run() == nil {
-		d := Docker(t)
-		d.Start(t, Container{Image: PostgresImage(t), Cmd: []string{"sleep", "1000000"}})
-		s.Run = d.Run
+		p, volumes := newKeptProject(t)
+		p.docker.Start(t, Container{Image: PostgresImage(t), Network: p.docker.Network(t), Volumes: map[string]string{p.docker.Volume(t): "/data"}, Cmd: []string{"sleep", "1000000"}})
+		s.Run, s.Volumes = p.docker.Run, volumes
 	}
 	if err := json.NewEncoder(os.Stderr).Encode(s); err != nil {
 		t.Fatal(err)
@@ -289,7 +349,7 @@ func TestKilledTestLeavesNothing(t *testing.T) {
 	}
 
 	var left []string
-	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(startLimit); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if left = leftOf(t, s); len(left) == 0 {
 			return
 		}
@@ -310,12 +370,27 @@ func leftOf(t *testing.T, s started) []string {
 			left = append(left, dir)
 		}
 	}
-	if s.Run != "" {
-		if ids := containers(t, s.Run); ids != "" {
-			left = append(left, "containers "+ids)
+	if s.Run == "" {
+		return left
+	}
+	for _, label := range []string{runLabel + "=" + s.Run, "com.docker.compose.project=escrowctl-test-" + s.Run} {
+		for kind, list := range map[string][]string{"container": {"ps", "-aq"}, "network": {"network", "ls", "-q"}, "volume": {"volume", "ls", "-q"}} {
+			out, err := exec.Command("docker", append(list, "--filter", "label="+label)...).Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, id := range strings.Fields(string(out)) {
+				left = append(left, kind+" "+id)
+			}
 		}
 	}
-	return left
+	for _, name := range s.Volumes {
+		if exec.Command("docker", "volume", "inspect", name).Run() == nil {
+			left = append(left, "volume "+name)
+		}
+	}
+	slices.Sort(left)
+	return slices.Compact(left)
 }
 
 func TestToolVersion(t *testing.T) {
