@@ -91,12 +91,10 @@ func (s *storeReaderAt) ReadAt(p []byte, off int64) (int, error) {
 		}
 		want := min(max(s.ahead, int64(len(p))), s.size-off)
 		s.ahead = min(2*want, maxAhead)
-		b, err := s.fetch(off, want)
-		if err != nil {
+		if err := s.fetch(off, want); err != nil {
 			s.src.err = err
 			return 0, err
 		}
-		s.off, s.buf = off, b
 	}
 	n := copy(p, s.buf[off-s.off:])
 	if n < len(p) {
@@ -105,13 +103,22 @@ func (s *storeReaderAt) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-func (s *storeReaderAt) fetch(off, n int64) ([]byte, error) {
+// fetch fills buf with n bytes from off, or with those that there are.
+func (s *storeReaderAt) fetch(off, n int64) error {
 	rc, err := s.f.store.Open(s.ctx, s.f.name, off, n)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = rc.Close() }()
-	return io.ReadAll(s.f.meter.reader(rc))
+	if int64(cap(s.buf)) < n {
+		s.buf = make([]byte, n)
+	}
+	got, err := io.ReadFull(s.f.meter.reader(rc), s.buf[:n])
+	s.off, s.buf = off, s.buf[:got]
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil
+	}
+	return err
 }
 
 func decryptError(err error) error {
