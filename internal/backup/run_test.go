@@ -160,6 +160,13 @@ func TestEncrypted(t *testing.T) {
 		if err != nil || rep.Verdict != CouldNot {
 			t.Errorf("wrong identity: %+v %v", rep, err)
 		}
+		plain, _ := fakeOptions(t)
+		plain.Codec = codec
+		ours := mustRun(t, plain)
+		rep, err = Verify(t.Context(), VerifyOptions{Store: plain.Local, Name: ours.Name, Identities: []age.Identity{id}, Now: time.Now})
+		if err != nil || rep.Verdict != Pass {
+			t.Errorf("not encrypted, with an identity at hand: %+v %v", rep, err)
+		}
 		for _, at := range []int{3, 100, 250, int(res.Manifest.Size) / 2, int(res.Manifest.Size) - 1} {
 			spoil(t, o.Local, res.Name, func(b []byte) []byte { b[at] ^= 4; return b })
 			rep, err := Verify(t.Context(), VerifyOptions{Store: o.Local, Name: res.Name, Identities: []age.Identity{id}, Now: time.Now})

@@ -100,6 +100,9 @@ func (o VerifyOptions) indexed(ctx context.Context, m *Manifest, rep *Report) er
 		rep.Notes = append(rep.Notes, "the backup is encrypted: name an identity (backup.identity_file or --identity) to check its contents")
 		return o.checksumOnly(ctx, m, whole, rep)
 	}
+	if !m.Encrypted {
+		o.Identities = nil // they are for other backups
+	}
 	faults, err := m.Index.Check(ctx, o.ranger(whole), sqldump.CheckOptions{Jobs: o.Jobs, Deep: o.Deep, BytesOnly: o.BytesOnly, Progress: func(n int64) {
 		if o.Progress != nil {
 			o.Progress(n, m.Index.Size)
