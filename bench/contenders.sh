@@ -24,8 +24,24 @@ output() {
 	pg_dump-Fc) echo "$FILES/custom.dump" ;;
 	pg_dump-Fd-j2) echo "$FILES/directory.dump" ;;
 	escrowctl-backup) compgen -G "$BACKUP_DIR/*.sql.gz" || true ;;
+	escrowctl-backup-*) compgen -G "$FILES/$1/*.sql.*[tz]" || true ;;
 	esac
 }
+
+# settings are the variables of escrowctl-backup-WHAT.
+settings() {
+	case $1 in
+	*-jobs[0-9]*) echo "ESCROWCTL_BACKUP_JOBS=${1##*-jobs}" ;;
+	*-gzip[1-9]) echo "ESCROWCTL_BACKUP_LEVEL=${1##*-gzip}" ;;
+	*-zstd[1-9]) echo "ESCROWCTL_BACKUP_COMPRESSION=zstd ESCROWCTL_BACKUP_LEVEL=${1##*-zstd}" ;;
+	*)
+		echo "no setting $1" >&2
+		return 3
+		;;
+	esac
+}
+
+dr_test() { bin/escrowctl -q --json dr-test latest --engine docker --image "$IMAGE" "$@" >"$FILES/dr-test.json"; }
 
 out=$(output "$1")
 case $1 in
@@ -42,19 +58,31 @@ zstd) pg_dump src | zstd -q -3 -T0 -f -o "$out" && put "$out" ;;
 pg_dump-Fc) pg_dump -Fc -f "$out" src && put "$out" ;;
 pg_dump-Fd-j2) rm -rf "$out" && pg_dump -Fd -j2 -f "$out" src && put "$out" ;;
 escrowctl-backup) bin/escrowctl -q backup ;;
+escrowctl-upload) bin/escrowctl -q backup upload ;;
+# With other settings, into a directory and a prefix of its own.
+escrowctl-backup-*)
+	set_to=$(settings "$1")
+	# shellcheck disable=SC2086 # several words
+	env $set_to BACKUP_DIR="$FILES/$1" S3_BUCKET="$S3_BUCKET/$1" bin/escrowctl -q backup
+	;;
 
 gzip-t) gzip -t "$(output script-backup)" ;;
 escrowctl-verify) bin/escrowctl -q backup verify latest --local ;;
+escrowctl-verify-s3) bin/escrowctl -q backup verify latest --s3 ;;
 
 # Into a new database of the server that was dumped.
 script-restore) gunzip -c "$(output script-backup)" | psql -qX -v ON_ERROR_STOP=1 target ;;
 pg_restore-j4) pg_restore -j4 -d target "$(output pg_dump-Fd-j2)" ;;
 escrowctl-restore) bin/escrowctl -q backup restore latest --local --to target ;;
+escrowctl-restore-jobs*) bin/escrowctl -q backup restore latest --local --to target --jobs "${1##*-jobs}" ;;
+escrowctl-restore-s3) bin/escrowctl -q backup restore latest --s3 --to target ;;
 
 # Recovery tests, from the start of the container to its removal, and what
 # pg_restore takes in a server as escrowctl's test starts it.
 script-dr-test) bench/script-dr-test.sh "$IMAGE" "$(output script-backup)" "$DRPORT" ;;
-escrowctl-dr-test) bin/escrowctl -q --json dr-test latest --from local --engine docker --image "$IMAGE" >"$FILES/dr-test.json" ;;
+escrowctl-dr-test) dr_test --from local ;;
+escrowctl-dr-test-jobs*) dr_test --from local --jobs "${1##*-jobs}" ;;
+escrowctl-dr-test-s3) dr_test --from s3 ;;
 pg_restore-j4-kept) PGHOST=$KEPT PGPORT=5432 pg_restore -j4 -d target "$(output pg_dump-Fd-j2)" ;;
 *)
 	echo "no contender $1" >&2

@@ -39,7 +39,7 @@ def table(rows):
     print("| what | seconds, median | least to most | runs | times escrowctl's | CPU seconds, all | of the client | peak RSS, MiB | MB written |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name, runs in rows.items():
-        ours = next((k for k, v in KINDS.items() if name in v), None)
+        ours = next((k for k, v in KINDS.items() if name in v or name.startswith(k + "-")), None)
         ratio = f"{median(rows, name) / median(rows, ours):.2f}" if ours in rows else ""
         seconds = [r[0] for r in runs]
         rss = max(r[3] for r in runs) / 1024
