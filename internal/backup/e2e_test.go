@@ -137,7 +137,7 @@ func TestByteExact(t *testing.T) {
 		psqlFrom(t, pg, "by_"+string(codec), tool+res.Path)
 		sameText(t, tool, want, plainDump(t, pg, "by_"+string(codec)))
 		sameText(t, tool, rows, contents(t, pg, "by_"+string(codec)))
-		for _, jobs := range []int{1, 2, 5} {
+		for _, jobs := range []int{1, 2, 4, 8} {
 			db := fmt.Sprintf("own_%s_%d", codec, jobs)
 			r, err := Restore(t.Context(), RestoreOptions{Store: o.Local, Name: res.Name, Naming: naming, Connect: connector(pg), Database: db, Jobs: jobs, Now: time.Now, Log: t.Logf})
 			if err != nil {
