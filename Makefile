@@ -53,6 +53,10 @@ lint: ## gofmt, go vet, golangci-lint, scripts
 docs: ## write the generated parts of docs/
 	go test ./internal/cli -run 'TestGeneratedDocs|TestMetricsPage' -update
 
+.PHONY: links
+links: ## follow every link of the documents to another site
+	scripts/links.sh
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' . | sort | while read -r file; do \

@@ -36,6 +36,8 @@ else
 		want "prometheus-$exporter-exporter" "prometheus-$exporter-exporter"
 	done
 	want cron crontab
+	want jq jq
+	want age age
 	want systemd systemd-analyze
 fi
 for name; do

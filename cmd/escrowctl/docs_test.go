@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bytes"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -10,52 +10,144 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
-var runnable = regexp.MustCompile("(?ms)^<!-- run -->\n```[a-z]*\n(.*?)^```$")
+// reader is somebody who types what the documents say, on a machine with a
+// database of three tables and a bucket.
+type reader struct {
+	*sandbox
+	bin string // of escrowctl
+}
 
-// TestDocumentedBlocks runs the code blocks of README and docs that are marked
-// with <!-- run -->, each as one shell script against real servers, in a
-// database with three tables. A command may end with a warning.
-func TestDocumentedBlocks(t *testing.T) {
-	t.Parallel()
+func newReader(t *testing.T) *reader {
+	t.Helper()
 	s := newSandbox(t)
 	s.pg.Psql(t, "app", "CREATE TABLE trades (id int PRIMARY KEY, v text); INSERT INTO trades SELECT g, md5(g::text) FROM generate_series(1, 100) g; CREATE TABLE events (id int, created_at timestamptz DEFAULT now()); INSERT INTO events VALUES (1); CREATE TABLE users (id uuid)")
-	bin := t.TempDir()
+	s.env = append(s.env, "ESCROWCTL_DR_TEST_ENGINE=local")
+	return readerOf(t, s)
+}
+
+func readerOf(t *testing.T, s *sandbox) *reader {
+	t.Helper()
+	r := &reader{s, t.TempDir()}
 	self, err := os.Executable()
+	if err == nil {
+		err = os.Symlink(self, filepath.Join(r.bin, "escrowctl"))
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(self, filepath.Join(bin, "escrowctl")); err != nil {
-		t.Fatal(err)
+	return r
+}
+
+// types runs a block in a directory, with more in the environment, and returns
+// what it says. escrowctl may warn.
+func (r *reader) types(t *testing.T, dir, block string, env ...string) string {
+	t.Helper()
+	cmd := exec.Command("bash", "-c", testenv.Script(block, 1))
+	cmd.Dir = dir
+	cmd.Env = append(append(slices.Clone(r.env), "PATH="+r.bin+":"+os.Getenv("PATH")), env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s\n%s", err, strings.TrimSpace(block), out)
 	}
+	return string(out)
+}
+
+// TestDocumentedBlocks runs the code blocks of README and docs that are marked
+// with <!-- run -->, each as one shell script.
+func TestDocumentedBlocks(t *testing.T) {
+	t.Parallel()
+	r := newReader(t)
 	ran := 0
 	pages, err := filepath.Glob("../../docs/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, page := range append([]string{"../../README.md"}, pages...) {
-		text, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range runnable.FindAllSubmatch(text, -1) {
-			ran++
-			script := "set -o pipefail\nwarned() { \"$@\" || [ $? = 1 ]; }\n" +
-				regexp.MustCompile(`(?m)^(\$ )?escrowctl `).ReplaceAllString(string(m[1]), "warned escrowctl ")
-			cmd := exec.Command("bash", "-e", "-c", script)
-			cmd.Dir = t.TempDir()
-			cmd.Env = append(append([]string{}, s.env...), "ESCROWCTL_DR_TEST_ENGINE=local", "PATH="+bin+":"+os.Getenv("PATH"))
-			var out bytes.Buffer
-			cmd.Stdout, cmd.Stderr = &out, &out
-			if err := cmd.Run(); err != nil {
-				t.Errorf("%s: %v\n%s\n%s", page, err, strings.TrimSpace(string(m[1])), &out)
+	for _, page := range append([]string{"README.md"}, pages...) {
+		for _, b := range testenv.Blocks(t, strings.TrimPrefix(page, "../../")) {
+			if b.Mark == "run" {
+				ran++
+				r.types(t, t.TempDir(), b.Text)
 			}
 		}
 	}
-	leaves(t, s)
-	if ran < 3 {
+	leaves(t, r.sandbox)
+	if ran < 7 {
 		t.Errorf("only %d blocks are marked to be run", ran)
+	}
+}
+
+// TestDocumentedFormat takes a backup apart as docs/format.md does: an index
+// definition, one member, and the restore without escrowctl, of an encrypted one.
+func TestDocumentedFormat(t *testing.T) {
+	t.Parallel()
+	for _, program := range []string{"age", "jq"} {
+		_, err := exec.LookPath(program)
+		testenv.Need(t, err == nil, program+" in PATH", "make deps, or apt-get install "+program)
+	}
+	r := newReader(t)
+	r.pg.Psql(t, "app", "CREATE INDEX trades_open ON trades (v); CREATE TABLE settings (name text, value text); INSERT INTO settings VALUES ('greeting', 'Grüezi')")
+	dir := t.TempDir()
+	env := []string{
+		"PATH=" + strings.Join([]string{r.bin, r.pg.BinDir, os.Getenv("PATH")}, ":"),
+		"PGHOST=" + r.pg.SocketDir, fmt.Sprintf("PGPORT=%d", r.pg.Port), "PGUSER=" + r.pg.User,
+	}
+	r.types(t, dir, `file=$(escrowctl backup | sed -n 's/^BACKUP_LOCATION=//p')
+cp "$file" FILE.sql.gz; cp "$file.json" FILE.json
+age-keygen -o KEY 2>keygen
+age -r "$(sed 's/.*: //' keygen)" FILE.sql.gz >FILE.sql.gz.age
+`, env...)
+	blocks := testenv.RunBy(t, "docs/format.md", t.Name(), 3)
+	for i, want := range []string{`{"k":"index","n":"public.trades_open","t":"public.trades","f":{"definition":"CREATE INDEX trades_open `, "greeting\tGrüezi\n\\.", "PostgreSQL database dump complete"} {
+		if out := r.types(t, dir, blocks[i], env...); !strings.Contains(out, want) {
+			t.Errorf("it does not say %q:\n%s\n%s", want, blocks[i], out)
+		}
+	}
+	if got := r.pg.Psql(t, "scratch", "SELECT count(*) FROM trades"); got != "100" {
+		t.Errorf("%s rows are restored", got)
+	}
+}
+
+// TestDocumentedSwap goes back after --swap as docs/backup.md says.
+func TestDocumentedSwap(t *testing.T) {
+	t.Parallel()
+	r := newReader(t)
+	r.pg.Psql(t, "postgres", "ALTER DATABASE app RENAME TO stellar_escrow")
+	r.env = append(r.env, "DATABASE_URL="+r.pg.URL("stellar_escrow"))
+	r.expect(t, 0, "backup")
+	r.pg.Psql(t, "stellar_escrow", "CREATE TABLE newer (id int)")
+	r.expect(t, 0, "backup restore latest --to stellar_escrow --swap --yes")
+	before := r.pg.Psql(t, "postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'stellar_escrow_before_%'")
+	block := testenv.RunBy(t, "docs/backup.md", t.Name(), 1)[0]
+	name := regexp.MustCompile(`stellar_escrow_before_\d{14}`)
+	if !name.MatchString(before) || !name.MatchString(block) {
+		t.Fatalf("%q is not named as in\n%s", before, block)
+	}
+	for sql := range strings.Lines(name.ReplaceAllString(block, before)) {
+		r.pg.Psql(t, "postgres", sql)
+	}
+	if got := r.pg.Psql(t, "stellar_escrow", "SELECT to_regclass('newer') IS NOT NULL"); got != "t" {
+		t.Errorf("the database of before is not back: %s", got)
+	}
+}
+
+// TestDocumentedRotation replaces S3 credentials as docs/rotate-keys.md does.
+func TestDocumentedRotation(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	r := readerOf(t, p.sandbox)
+	dir := filepath.Dir(credentials(t, newS3ID, markerNewS3))
+	blocks := testenv.RunBy(t, "docs/rotate-keys.md", t.Name(), 2)
+	r.types(t, dir, blocks[0])
+	if !strings.Contains(p.envFile(t), newS3ID) {
+		t.Error(".env does not have the new credentials")
+	}
+	p.s3.DeleteUser(t, oldS3ID)
+	if out := r.types(t, dir, blocks[1]); !strings.Contains(out, "refuses the old ones") {
+		t.Errorf("retire says %s", out)
 	}
 }
 

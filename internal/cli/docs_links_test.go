@@ -2,6 +2,7 @@ package cli
 
 import (
 	"io/fs"
+	"net/url"
 	"os"
 	slashpath "path"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"unicode"
 
 	"github.com/stellarescrow/escrowctl/internal/schedule"
+	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
 // repository is its root, from here.
@@ -65,19 +67,35 @@ func anchors(text string) []string {
 	return out
 }
 
-var mdLink = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+var (
+	mdLink   = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	byName   = regexp.MustCompile(`\]\[[^\]]*\]`)
+	hostName = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)*\.[a-z]{2,}$`)
+)
 
 // TestLinks: every relative link leads to a file that is there, and every
-// fragment to a heading.
+// fragment to a heading. A link to another site is well formed, and written in one
+// way everywhere; `make links` follows it.
 func TestLinks(t *testing.T) {
 	checked := 0
+	elsewhere := map[string]string{} // as a browser takes it: as it is written
 	for _, doc := range documents(t) {
 		text := document(t, doc)
 		for _, m := range mdLink.FindAllStringSubmatch(fenced.ReplaceAllString(text, ""), -1) {
-			if strings.Contains(m[1], "://") || strings.HasPrefix(m[1], "mailto:") {
+			checked++
+			if strings.Contains(m[1], ":") {
+				u, err := url.Parse(m[1])
+				if err != nil || u.Scheme != "https" || u.User != nil || u.Port() != "" || !hostName.MatchString(u.Host) {
+					t.Errorf("%s: %s is no link to a page: %v", doc, m[1], err)
+					continue
+				}
+				key := strings.ToLower(strings.TrimPrefix(u.Host, "www.") + strings.TrimRight(u.Path, "/"))
+				if before, ok := elsewhere[key]; ok && before != m[1] && u.Fragment == "" {
+					t.Errorf("%s: %s is %s elsewhere", doc, m[1], before)
+				}
+				elsewhere[key] = m[1]
 				continue
 			}
-			checked++
 			file, fragment, _ := strings.Cut(m[1], "#")
 			target := doc
 			if file != "" {
@@ -91,13 +109,15 @@ func TestLinks(t *testing.T) {
 				t.Errorf("%s: %s has no heading for #%s", doc, target, fragment)
 			}
 		}
+		// [text][name], whose target TestLinks would not see.
+		if m := byName.FindString(codeSpan.ReplaceAllString(fenced.ReplaceAllString(text, ""), "")); m != "" {
+			t.Errorf("%s: write %s with its target in place", doc, m)
+		}
 	}
-	if checked < 30 {
-		t.Errorf("only %d links were found", checked)
+	if checked < 30 || len(elsewhere) < 10 {
+		t.Errorf("only %d links were found, %d of them to other sites", checked, len(elsewhere))
 	}
 }
-
-var codeBlock = regexp.MustCompile("(?ms)^(?:<!-- (run|not run: [^>]+) -->\n)?```([a-z]*)\n(.*?)^```$")
 
 // ours returns the arguments of the calls of escrowctl in a shell line.
 func ours(line string) [][]string {
@@ -132,8 +152,9 @@ func named(args []string) error {
 var placeholders = regexp.MustCompile(`\s*(\[.*?\]|\.\.\.)`)
 
 // TestDocumentedLines: every call of escrowctl in a code block or between
-// backticks is one that parses, and every block says whether it is run.
+// backticks is one that parses, and so is every target of make.
 func TestDocumentedLines(t *testing.T) {
+	targets := makeTargets(t)
 	checked := 0
 	check := func(doc, line string, parse func([]string) error) {
 		for _, args := range ours(placeholders.ReplaceAllString(line, "")) {
@@ -143,25 +164,23 @@ func TestDocumentedLines(t *testing.T) {
 				t.Errorf("%s: %q: %v", doc, line, err)
 			}
 		}
+		if target, ok := strings.CutPrefix(line, "make "); ok && !slices.Contains(targets, strings.Fields(target)[0]) {
+			t.Errorf("%s: %q: the Makefile has no such target", doc, line)
+		}
 	}
 	whole := func(args []string) error { _, err := commandOf(args); return err }
 	for _, doc := range documents(t) {
-		text := document(t, doc)
 		if doc == "CHANGELOG.md" || strings.HasPrefix(doc, "bench/") {
 			continue // what was, and was measured
 		}
-		for _, m := range codeBlock.FindAllStringSubmatch(text, -1) {
-			calls := 0
-			for line := range strings.Lines(strings.ReplaceAll(m[3], "\\\n", " ")) {
-				calls += len(ours(line))
+		for _, b := range testenv.Blocks(t, doc) {
+			for line := range strings.Lines(strings.ReplaceAll(b.Text, "\\\n", " ")) {
 				check(doc, strings.TrimSpace(line), whole)
 			}
-			if calls > 0 && m[1] == "" && m[2] != "yaml" {
-				t.Errorf("%s: a block calls escrowctl and says neither <!-- run --> nor <!-- not run: why -->:\n%s", doc, m[3])
-			}
 		}
-		for _, span := range codeSpans(text) {
-			if strings.HasPrefix(span, "escrowctl ") && !strings.Contains(span, "\n") && !strings.ContainsAny(span, "<|") && span != "escrowctl indexed dump" { // the files' mark
+		for _, span := range codeSpans(document(t, doc)) {
+			span = strings.Join(strings.Fields(span), " ")
+			if !strings.ContainsAny(span, "<|") && span != "escrowctl indexed dump" { // the files' mark
 				check(doc, span, named)
 			}
 		}
@@ -169,4 +188,57 @@ func TestDocumentedLines(t *testing.T) {
 	if checked < 50 {
 		t.Errorf("only %d calls were found", checked)
 	}
+}
+
+func makeTargets(t *testing.T) []string {
+	t.Helper()
+	var out []string
+	for _, m := range regexp.MustCompile(`(?m)^([a-z-]+):`).FindAllStringSubmatch(document(t, "Makefile"), -1) {
+		out = append(out, m[1])
+	}
+	return out
+}
+
+// TestDocumentedMarks: a block of commands, which names no language or SQL, says
+// who runs it, or why nobody does; and that test, or script, is there and reads
+// the page.
+func TestDocumentedMarks(t *testing.T) {
+	sources := testSources(t)
+	for _, doc := range documents(t) {
+		for _, b := range testenv.Blocks(t, doc) {
+			who, named := strings.CutPrefix(b.Mark, "run by ")
+			switch {
+			case doc == "CHANGELOG.md" || strings.HasPrefix(doc, "bench/"):
+			case b.Mark == "run" || strings.HasPrefix(b.Mark, "not run: "):
+			case !named && (b.Language == "" || b.Language == "sql" || b.Language == "sh"):
+				t.Errorf("%s: a block says neither <!-- run -->, <!-- run by WHO --> nor <!-- not run: why -->; what is no command is ```text:\n%s", doc, b.Text)
+			case !named && b.Mark != "":
+				t.Errorf("%s: what is <!-- %s -->?", doc, b.Mark)
+			case named && strings.HasPrefix(who, "Test"):
+				if !slices.ContainsFunc(sources, func(text string) bool {
+					return strings.Contains(text, "\nfunc "+who+"(t *testing.T) {") && strings.Contains(text, `"`+doc+`", t.Name(), `)
+				}) {
+					t.Errorf("%s: no test %s reads it", doc, who)
+				}
+			case named && !strings.Contains(document(t, who), " "+doc+" "):
+				t.Errorf("%s: %s does not read it", doc, who)
+			}
+		}
+	}
+}
+
+// testSources are the texts of all files of tests.
+func testSources(t *testing.T) []string {
+	t.Helper()
+	var out []string
+	err := filepath.WalkDir(repository, func(name string, _ fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(name, "_test.go") {
+			out = append(out, read(t, name))
+		}
+		return err
+	})
+	if err != nil || len(out) < 50 {
+		t.Fatalf("%d files of tests, %v", len(out), err)
+	}
+	return out
 }
