@@ -33,6 +33,7 @@ func doctorProbes(f doctorFlags) []shiftProbe {
 		{id: doctor.BucketID, build: func(d *deps) check.Probe { return d.bucketProbe(f.writeBucket) }, off: func(d *deps) string { return unset("s3.bucket", d.cfg.S3.Bucket == "") }},
 		{id: "docker", build: (*deps).dockerProbe, off: (*deps).dockerOff},
 		{id: "compose", build: (*deps).composeProbe, off: (*deps).dockerOff},
+		{id: drTestJob, build: (*deps).drTestReach},
 		{id: "certbot", build: (*deps).certbotProbe, off: func(d *deps) string { return unset("certs.domain", d.cfg.Certs.Domain == "") }},
 		{id: health.RedisID, build: (*deps).redisReach, off: func(d *deps) string { return unset("redis.url", d.cfg.Redis.URL.IsZero()) }},
 		{id: health.IndexerID, build: (*deps).indexerReach, off: func(d *deps) string { return unset("report.api_base_url", d.cfg.Report.APIBaseURL == "") }},

@@ -218,6 +218,35 @@ func TestDoctorInContainer(t *testing.T) {
 	}
 }
 
+// TestDoctorDRTest: a recovery test has a server to restore into, or doctor says
+// what it lacks.
+func TestDoctorDRTest(t *testing.T) {
+	d := testenv.Docker(t)
+	pg := testenv.Postgres(t)
+	image := testenv.PostgresImage(t)
+	old := d.EmptyImage(t, "ENV PG_MAJOR=14")
+	base := []string{"DATABASE_URL=" + pg.URL("postgres"), "PATH=" + os.Getenv("PATH"), "DOCKER_HOST=" + os.Getenv("DOCKER_HOST")}
+	for _, tt := range []struct {
+		env       []string
+		status    check.Status
+		says, fix string
+	}{
+		{[]string{"ESCROWCTL_DR_TEST_IMAGE=" + image}, check.OK, "engine docker, image " + image, ""},
+		{[]string{"ESCROWCTL_DR_TEST_IMAGE=127.0.0.1:1/none/postgres:15"}, check.Critical, "127.0.0.1:1/none/postgres:15 is not here, and cannot be pulled", "docker pull"},
+		{[]string{"ESCROWCTL_DR_TEST_IMAGE=" + old}, check.Critical, "has PostgreSQL 14, and the dumped server is 15", "docker pull"},
+		{[]string{"DATABASE_URL=postgres://x@127.0.0.1:9/x"}, check.Unknown, "not known: the database is not reached", "see database"},
+		{[]string{"ESCROWCTL_DR_TEST_ENGINE=local"}, check.OK, "engine local, this host's own PostgreSQL 15", ""},
+		{[]string{"ESCROWCTL_DR_TEST_ENGINE=docker", "DOCKER_HOST=unix:///nonexistent.sock"}, check.Critical, "nonexistent.sock", "systemctl start docker"},
+	} {
+		inv := invoke(t, append(base, tt.env...)...)
+		inv.io.Now = time.Now
+		c := runDoctor(t, inv, "--only", "dr-test").named(t, "dr-test")
+		if c.Status != tt.status || !strings.Contains(c.Summary, tt.says) || !strings.Contains(c.Action, tt.fix) {
+			t.Errorf("%s: %+v", tt.env, c)
+		}
+	}
+}
+
 // TestDoctorOff: what is not configured is no check, and not ok either.
 func TestDoctorOff(t *testing.T) {
 	inv := invoke(t, "ESCROWCTL_API_URL=off", "ESCROWCTL_ALERTMANAGER_URL=off", "ESCROWCTL_SHIFT_CHECK_SKIP=schedule,secrets")

@@ -123,6 +123,29 @@ func (d *DockerHost) Start(t testing.TB, c Container) string {
 	return made.ID
 }
 
+// EmptyImage makes an image of nothing but settings, each an instruction of a
+// Dockerfile, and returns its id.
+func (d *DockerHost) EmptyImage(t testing.TB, settings ...string) string {
+	t.Helper()
+	args := []string{"import"}
+	for _, s := range settings {
+		args = append(args, "--change", s)
+	}
+	cmd := exec.Command("docker", append(args, "-")...)
+	cmd.Stdin = bytes.NewReader(make([]byte, 1024)) // the end of a tar
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("testenv: docker import: %v", err)
+	}
+	id := strings.TrimSpace(string(out))
+	t.Cleanup(func() {
+		if _, err := d.Client.ImageRemove(context.Background(), id, client.ImageRemoveOptions{}); err != nil {
+			t.Errorf("testenv: docker: remove image %s: %v", id, err)
+		}
+	})
+	return id
+}
+
 // Remove removes a container and its volumes; one that is gone is no error.
 func (d *DockerHost) Remove(t testing.TB, id string) {
 	t.Helper()

@@ -68,7 +68,7 @@ func (e *Engine) Start(ctx context.Context, s pgengine.Spec) (pgengine.Instance,
 		if s.Major == 0 {
 			return nil, fmt.Errorf("%w: the dump does not say which PostgreSQL it is from: name an image (--image, dr_test.image)", pgengine.ErrNoImage)
 		}
-		s.Image = fmt.Sprintf("postgres:%d", s.Major)
+		s.Image = defaultImage(s.Major)
 	}
 	image, err := e.image(ctx, s)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"strconv"
 	"strings"
 
 	"github.com/moby/moby/client"
@@ -48,6 +49,38 @@ func (e *Engine) image(ctx context.Context, s pgengine.Spec) (imageFacts, error)
 	}
 	return f, nil
 }
+
+// Ready says in what a server would be started, without starting one. An image that
+// is not here must be in its registry; it is not fetched. Whether a server starts in
+// it, only a start shows.
+func (e *Engine) Ready(ctx context.Context, s pgengine.Spec) (string, error) {
+	if s.Image == "" {
+		s.Image = defaultImage(s.Major)
+	}
+	found, err := e.client.ImageInspect(ctx, s.Image)
+	if err != nil && strings.Contains(err.Error(), "No such image") {
+		if _, err := e.client.DistributionInspect(ctx, s.Image, client.DistributionInspectOptions{}); err != nil {
+			return "", fmt.Errorf("%w: %s is not here, and cannot be pulled: %w", pgengine.ErrNoImage, s.Image, err)
+		}
+		return "image " + s.Image + ", which the first test will pull", nil
+	}
+	if err != nil {
+		return "", compose.EngineError(ctx, e.client, "look for image "+s.Image, err)
+	}
+	if c := found.Config; c != nil {
+		for _, pair := range c.Env { // of the official images
+			if major, ok := strings.CutPrefix(pair, "PG_MAJOR="); ok {
+				if n, err := strconv.Atoi(major); err == nil && n < s.Major {
+					return "", fmt.Errorf("%w: %s has PostgreSQL %d, and the dumped server is %d", pgengine.ErrNoImage, s.Image, n, s.Major)
+				}
+			}
+		}
+	}
+	return "image " + s.Image, nil
+}
+
+// defaultImage is the image for dumps of a server.
+func defaultImage(major int) string { return fmt.Sprintf("postgres:%d", major) }
 
 // pull fetches the image.
 func (e *Engine) pull(ctx context.Context, s pgengine.Spec) error {

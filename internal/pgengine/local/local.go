@@ -87,6 +87,19 @@ func (e *Engine) choose(ctx context.Context, major int) (string, error) {
 	return best, nil
 }
 
+// Ready says in what a server would be started, without starting one.
+func (e *Engine) Ready(ctx context.Context, s pgengine.Spec) (string, error) {
+	bin, err := e.choose(ctx, s.Major)
+	if err != nil {
+		return "", err
+	}
+	major := majorOf(ctx, bin)
+	if major < s.Major {
+		return "", fmt.Errorf("%w: this host has PostgreSQL %d, and the dumped server is %d", pgengine.ErrNoEngine, major, s.Major)
+	}
+	return fmt.Sprintf("this host's own PostgreSQL %d, in %s", major, bin), nil
+}
+
 func majorOf(ctx context.Context, dir string) int {
 	out, err := exec.CommandContext(ctx, filepath.Join(dir, "postgres"), "--version").Output()
 	if err != nil {
