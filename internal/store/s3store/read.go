@@ -15,6 +15,7 @@ import (
 // List implements Reader.
 func (s *Store) List(ctx context.Context) ([]store.Object, error) {
 	var out []store.Object
+	way := ""
 	pages := s3.NewListObjectsV2Paginator(s.client, &s3.ListObjectsV2Input{
 		Bucket: &s.opt.Bucket, Prefix: aws.String(s.dir()), Delimiter: aws.String("/"),
 	})
@@ -30,9 +31,17 @@ func (s *Store) List(ctx context.Context) ([]store.Object, error) {
 			}
 			out = append(out, store.Object{Name: name, Size: aws.ToInt64(o.Size), ModTime: aws.ToTime(o.LastModified)})
 		}
-		if aws.ToBool(page.IsTruncated) && aws.ToString(page.NextContinuationToken) == "" {
-			// Half a list must not pass for the whole: retention works from it.
+		if !aws.ToBool(page.IsTruncated) {
+			continue
+		}
+		// Half a list must not pass for the whole: retention works from it.
+		switch next := aws.ToString(page.NextContinuationToken); next {
+		case "":
 			return nil, s.fail(ctx, opList, "", errors.New("the list was cut short without a way to go on"))
+		case way:
+			return nil, s.fail(ctx, opList, "", errors.New("the list goes round in a circle: the store answers with the same page again and again"))
+		default:
+			way = next
 		}
 	}
 	slices.SortFunc(out, func(a, b store.Object) int { return strings.Compare(a.Name, b.Name) })

@@ -158,6 +158,12 @@ func TestList(t *testing.T) {
 	if got, err := b.List(t.Context()); err == nil || !strings.Contains(err.Error(), "cut short") {
 		t.Errorf("List: %v, %v", got, err)
 	}
+	round := strings.Replace(half, "<Contents>", "<NextContinuationToken>x</NextContinuationToken><Contents>", 1)
+	circle := b.proxy.On("List", 0, 1000, func(_ *s3fault.Proxy, w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, round) })
+	if got, err := b.List(t.Context()); err == nil || !strings.Contains(err.Error(), "in a circle") {
+		t.Errorf("List: %d objects, %v, after %d pages", len(got), err, b.proxy.Fired(circle))
+	}
+	b.proxy.Clear()
 	b.proxy.On("List", 0, 2, s3fault.Status(503, "SlowDown", "no"))
 	if got, err := b.List(t.Context()); err != nil || len(got) != 1 || got[0].Name != name {
 		t.Errorf("List: %v, %v", got, err)
