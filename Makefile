@@ -32,7 +32,7 @@ test: deps images ## run all tests, setting up what they need
 	cd deploy/kubernetes && go test $(TEST_FLAGS) ./... # a module of its own
 
 .PHONY: storm
-storm: deps images ## attack the whole, in full: hours; figures into docs/reliability.md
+storm: deps images ## attack the whole binary; figures into docs/reliability.md
 	STORM=full STORM_REPORT=$(CURDIR)/bin/storm STORM_PAGE=$(CURDIR)/docs/reliability.md \
 		go test -count=1 -p=1 -timeout 6h $(TEST_FLAGS) ./internal/storm/...
 

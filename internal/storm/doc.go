@@ -4,7 +4,6 @@
 // time, earlier backups still there and sound, nothing left behind, and a clean
 // run once the fault is gone.
 //
-// Without STORM=full a representative part runs, as part of `make test`; `make
-// storm` runs all of it and writes the figures of docs/reliability.md. The tools
-// are in the package kit.
+// The tools are in the package kit. `make storm` writes the figures of
+// docs/reliability.md.
 package storm
