@@ -73,14 +73,26 @@ func (o *Options) apply(c *s3.Options) {
 	}
 	// S3-compatible stores seldom have a DNS name for each bucket.
 	c.UsePathStyle = o.PathStyle || c.BaseEndpoint != nil && !o.HostStyle
-	if plain, ok := c.HTTPClient.(*awshttp.BuildableClient); ok {
-		// The watch knows better which request may take how long.
-		c.HTTPClient = plain.WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = 0 })
-	}
-	c.HTTPClient = &watched{next: c.HTTPClient, idle: o.Stall, minRate: o.MinRate}
+	// The watch knows better which request may take how long.
+	c.HTTPClient = &watched{next: straight(c.HTTPClient, 0), idle: o.Stall, minRate: o.MinRate}
 	if c.Credentials != nil {
 		c.Credentials = namedCredentials{c.Credentials}
 	}
+}
+
+// straight is a client of the SDK's that follows no redirect. The SDK's own sends
+// a request that is answered with 307 or 308 again, to wherever that points: the
+// backup would go to another host, over plain HTTP if it says so, and the
+// signature with it to another port of the same. A bucket of another region,
+// which answers so, is told instead.
+func straight(c aws.HTTPClient, wait time.Duration) aws.HTTPClient {
+	built, ok := c.(*awshttp.BuildableClient)
+	if !ok {
+		return c
+	}
+	t := built.GetTransport()
+	t.ResponseHeaderTimeout = wait
+	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 // newRetryer retries what the SDK deems worth it, as often as Attempts says.

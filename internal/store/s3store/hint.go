@@ -64,8 +64,8 @@ func (s *Store) hint(e *Error, o op) string {
 		return "an object of that name is there already"
 	case errors.Is(e.Err, store.ErrChanged):
 		return "it was replaced while being read: start again"
-	case e.Status == 301, e.Status == 307:
-		return "the bucket is in " + region(e.Err) + ": set AWS_REGION or s3.region"
+	case e.Status >= 300 && e.Status < 400:
+		return redirected(e.Err)
 	case e.Status == 403:
 		hint := fmt.Sprintf("the credentials lack %s on bucket %q", o.right(), s.opt.Bucket)
 		if e.Message == "" { // a HEAD's answer does not say why
@@ -126,13 +126,18 @@ func hintNoAnswer(err error) string {
 	return ""
 }
 
-// region tells where a bucket is, if the answer does.
-func region(err error) string {
+// redirected tells where an answer points instead: another region of the same
+// store, if it says so.
+func redirected(err error) string {
 	var resp *awshttp.ResponseError
-	if errors.As(err, &resp) && resp.Response != nil {
-		if name := resp.Response.Header.Get("X-Amz-Bucket-Region"); name != "" {
-			return "region " + oneLine(name)
-		}
+	if !errors.As(err, &resp) || resp.Response == nil {
+		return ""
 	}
-	return "another region"
+	if name := resp.Response.Header.Get("X-Amz-Bucket-Region"); name != "" {
+		return "the bucket is in region " + oneLine(name) + ": set AWS_REGION or s3.region"
+	}
+	if to, err := resp.Response.Location(); err == nil {
+		return "it points to " + oneLine(to.Scheme+"://"+to.Host) + ", which is not followed: set s3.endpoint (AWS_ENDPOINT_URL_S3) or s3.region to what is meant"
+	}
+	return "the bucket is in another region: set AWS_REGION or s3.region"
 }

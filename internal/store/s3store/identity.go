@@ -24,6 +24,7 @@ func Identity(ctx context.Context, opt Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	cfg.HTTPClient = straight(cfg.HTTPClient, opt.Stall)
 	who, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
 		if _, code := answer(err); code != "" {
