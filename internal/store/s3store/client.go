@@ -3,7 +3,9 @@ package s3store
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -102,6 +104,7 @@ func newRetryer(opt Options) aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts, o.MaxBackoff = opt.Attempts, opt.Pause
 		o.RateLimiter = ratelimit.None
+		o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(badCertificate)}, o.Retryables...)
 		o.Retryables = append(o.Retryables, retry.RetryableErrorCode{Codes: map[string]struct{}{
 			// Two writers of one name met; S3 asks to come again.
 			"ConditionalRequestConflict": {}, "OperationAborted": {},
@@ -109,6 +112,16 @@ func newRetryer(opt Options) aws.Retryer {
 			"BadDigest": {}, "XAmzContentSHA256Mismatch": {}, "XAmzContentChecksumMismatch": {}, "IncompleteBody": {},
 		}})
 	})
+}
+
+// badCertificate keeps a server with a bad certificate from being asked again:
+// it has the same one then, and the time limit would hide the reason.
+func badCertificate(err error) aws.Ternary {
+	var cert *tls.CertificateVerificationError
+	if errors.As(err, &cert) {
+		return aws.FalseTernary
+	}
+	return aws.UnknownTernary
 }
 
 // namedCredentials makes a failure to find credentials recognisable.
