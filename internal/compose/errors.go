@@ -2,6 +2,7 @@ package compose
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -52,6 +53,10 @@ func explain(sort, err error, format string, args ...any) error {
 func engineError(ctx context.Context, doing, host string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("compose: %s: %w", doing, context.Cause(ctx))
+	}
+	var cert *tls.CertificateVerificationError
+	if errors.As(err, &cert) {
+		return explain(ErrNoDaemon, err, "%s: docker engine at %s: %v: put the certificate of its authority into DOCKER_CERT_PATH as ca.pem", doing, host, cert)
 	}
 	if !client.IsErrConnectionFailed(err) && !strings.Contains(err.Error(), "cannot connect to the Docker daemon") {
 		return fmt.Errorf("compose: %s: %w", doing, err)

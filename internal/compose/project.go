@@ -3,6 +3,7 @@ package compose
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -53,7 +54,12 @@ func Engine(host string) (*client.Client, error) {
 	if strings.HasPrefix(host, "ssh://") {
 		return nil, explain(ErrNoDaemon, nil, "docker_host %s: ssh is not supported: forward the socket (ssh -L /run/remote-docker.sock:/var/run/docker.sock HOST) and set unix:///run/remote-docker.sock", host)
 	}
-	opts := []client.Opt{client.FromEnv}
+	opts := []client.Opt{client.WithHostFromEnv(), client.WithAPIVersionFromEnv()}
+	if dir := os.Getenv("DOCKER_CERT_PATH"); dir != "" {
+		// Whatever DOCKER_TLS_VERIFY says: who is believed without a look may be
+		// anybody, and is sent what root does on that host.
+		opts = append(opts, client.WithTLSClientConfig(filepath.Join(dir, "ca.pem"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")))
+	}
 	if host != "" {
 		opts = append(opts, client.WithHost(host))
 	}

@@ -135,10 +135,16 @@ func (g Program) environ(all []string) []string {
 	if f, err := envfile.Read(path); err == nil { // else Compose says what is wrong with it
 		hidden = append(hidden, f.Names()...)
 	}
-	return slices.DeleteFunc(slices.Clone(all), func(entry string) bool {
+	kept := slices.DeleteFunc(slices.Clone(all), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
 		return slices.Contains(hidden, name) && name != "PATH" && name != "HOME" // which it needs itself
 	})
+	for _, entry := range kept {
+		if dir, found := strings.CutPrefix(entry, "DOCKER_CERT_PATH="); found && dir != "" {
+			return append(kept, "DOCKER_TLS_VERIFY=1") // as Engine has it
+		}
+	}
+	return kept
 }
 
 // lastLines is the end of what a program said, on one line.
