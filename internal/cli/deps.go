@@ -20,6 +20,7 @@ import (
 	"github.com/stellarescrow/escrowctl/internal/state"
 	"github.com/stellarescrow/escrowctl/internal/store"
 	"github.com/stellarescrow/escrowctl/internal/store/s3store"
+	"github.com/stellarescrow/escrowctl/internal/ui"
 )
 
 // deps are the adapters of one invocation, built from the configuration when
@@ -166,6 +167,10 @@ func (d *deps) identities(file string) ([]age.Identity, error) {
 		return nil, &misuse{fmt.Sprintf("identity file: %v", err)}
 	}
 	defer func() { _ = f.Close() }()
+	// That of the configuration is told with it.
+	if info, err := f.Stat(); err == nil && info.Mode().Perm()&0o004 != 0 && file != d.cfg.Backup.IdentityFile {
+		d.app.io.Warn("%s can be read by every user of this host (mode %04o): chmod 600 it", ui.Clean(file), info.Mode().Perm())
+	}
 	ids, err := age.ParseIdentities(f)
 	if err != nil {
 		return nil, &misuse{fmt.Sprintf("identity file %s: it holds no age identity", file)}

@@ -66,7 +66,24 @@ func (d *deps) filesProbe() check.Probe {
 	if file := d.cfg.Backup.IdentityFile; file != "" {
 		paths = append(paths, doctor.Path{Name: "identity", Path: file, Secret: true})
 	}
-	return doctor.Files("files", paths)
+	return doctor.Files("files", append(paths, d.passwordFiles()...))
+}
+
+// passwordFiles are the files of others, if they are there, from which the AWS SDK
+// and PostgreSQL's protocol take their secrets.
+func (d *deps) passwordFiles() (found []doctor.Path) {
+	at := func(name, variable, below string) {
+		path := d.app.variable(variable)
+		if home := d.app.variable("HOME"); path == "" && home != "" {
+			path = filepath.Join(home, below)
+		}
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() { // not /dev/null
+			found = append(found, doctor.Path{Name: name, Path: path, Secret: true})
+		}
+	}
+	at("aws-credentials", "AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials")
+	at("pgpass", "PGPASSFILE", ".pgpass")
+	return found
 }
 
 func (d *deps) textfileProbe() check.Probe {

@@ -150,11 +150,9 @@ func (a *App) restore(ctx context.Context, what string, f restoreFlags) error {
 // restoreTarget reads --to.
 func (d *deps) restoreTarget(to string) (*postgres.Target, error) {
 	if name, ok := strings.CutPrefix(to, "env:"); ok {
-		for _, pair := range d.app.environ {
-			if k, v, _ := strings.Cut(pair, "="); k == name && v != "" {
-				d.scrubber = d.cfg.Scrubber(v)
-				return parseTarget("--to env:"+name, v)
-			}
+		if v := d.app.variable(name); v != "" {
+			d.scrubber = d.cfg.Scrubber(v)
+			return parseTarget("--to env:"+name, v)
 		}
 		return nil, &misuse{fmt.Sprintf("--to env:%s: that variable is not set", name)}
 	}

@@ -141,14 +141,8 @@ func (a *App) handover() (*deps, *health.Handover, error) {
 
 // person is who is at the keyboard, as far as the environment tells.
 func (a *App) person() string {
-	vars := map[string]string{}
-	for _, entry := range a.environ {
-		if name, value, ok := strings.Cut(entry, "="); ok {
-			vars[name] = value
-		}
-	}
 	host, _ := os.Hostname() // only for people
-	return ui.Clean(cmp.Or(vars["SUDO_USER"], vars["USER"], vars["LOGNAME"], "somebody")) + "@" + host
+	return ui.Clean(cmp.Or(a.variable("SUDO_USER"), a.variable("USER"), a.variable("LOGNAME"), "somebody")) + "@" + host
 }
 
 func (a *App) shiftHistoryCommand() *cobra.Command {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 )
 
 // ConfigVariable names the configuration file, where no flag does.
@@ -57,7 +56,8 @@ func Load(opts Options) (*Loaded, error) {
 	faults := l.apply()
 	faults = append(faults, l.crossCheck()...)
 	faults = append(faults, l.checkThresholds()...)
-	l.checkMode()
+	l.checkModes()
+	l.checkTransport()
 	if len(faults) > 0 {
 		return l.loaded, &Error{Faults: faults}
 	}
@@ -244,28 +244,4 @@ func (l *loader) crossCheck() Faults {
 		Problem: "the same directory as backup.dir",
 		Remedy:  "name another, on another disk, or leave it out",
 	}}
-}
-
-// checkMode warns of a configuration file that shows secrets to everyone.
-func (l *loader) checkMode() {
-	file := l.sources[FromFile]
-	if file.mode&0o004 == 0 {
-		return
-	}
-	var held []string
-	for _, s := range file.settings {
-		if s.key.secret && !s.empty() && holdsSecret(s) {
-			held = append(held, s.key.name)
-		}
-	}
-	if len(held) > 0 {
-		l.warn(fmt.Sprintf("%s holds %s and is readable by every user of this host (mode %04o): chmod 600 %s",
-			l.loaded.File, strings.Join(held, ", "), file.mode, l.loaded.File))
-	}
-}
-
-// holdsSecret says whether anything of the value is hidden when it is shown: a
-// URL without a password holds none.
-func holdsSecret(s setting) bool {
-	return s.key.mask(s.texts) != strings.Join(s.texts, ",")
 }
