@@ -1,15 +1,14 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // Slow is an entry of the slow log, without the arguments: they hold data.
@@ -26,36 +25,32 @@ type Key struct {
 	Bytes int64
 }
 
-// client is a client of the library, for what is more than one INFO. It pools
-// one connection and never tries again.
-func (opt Options) client() (*redis.Client, error) {
-	t, err := parse(opt.URL)
-	if err != nil {
-		return nil, err
-	}
-	return redis.NewClient(&redis.Options{
-		Network: t.network, Addr: t.addr, Username: t.user, Password: t.password,
-		PoolSize: 1, MaxRetries: -1, DisableIdentity: true, Protocol: 2,
-		Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) { return t.connect(ctx, opt.Dial) },
-	}), nil
-}
-
 // SlowLog returns the newest n entries of the slow log, newest first.
 func SlowLog(ctx context.Context, opt Options, n int64) ([]Slow, error) {
-	c, err := opt.client()
+	s, err := open(ctx, opt)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("redis: slow log: %w", err)
 	}
-	defer func() { _ = c.Close() }()
-	entries, err := c.SlowLogGet(ctx, n).Result()
+	defer s.close()
+	answers, err := s.ask(ctx, []string{"SLOWLOG", "GET", strconv.FormatInt(n, 10)})
+	if err == nil && answers[0].err != "" {
+		err = answers[0].err
+	}
 	if err != nil {
 		return nil, fmt.Errorf("redis: slow log: %w", err)
 	}
 	var out []Slow
-	for _, e := range entries {
-		if len(e.Args) > 0 {
-			out = append(out, Slow{At: e.Time, Took: e.Duration, Command: printable(commandName(e.Args))})
+	for _, e := range answers[0].list {
+		// Number, time, microseconds, arguments, and what newer servers add.
+		const fields = 4
+		if len(e.list) < fields || len(e.list[3].list) == 0 {
+			continue
 		}
+		var args []string
+		for _, a := range e.list[3].list {
+			args = append(args, a.text)
+		}
+		out = append(out, Slow{At: time.Unix(e.list[1].n, 0), Took: time.Duration(e.list[2].n) * time.Microsecond, Command: printable(commandName(args))})
 	}
 	return out, nil
 }
@@ -79,45 +74,70 @@ const scanBatch = 200
 // Biggest scans at most limit keys and returns the n that take most memory,
 // and how many it saw. It takes a while, and Redis's time in small pieces.
 func Biggest(ctx context.Context, opt Options, n int, limit int64) (biggest []Key, scanned int64, err error) {
-	c, err := opt.client()
+	s, err := open(ctx, opt)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, fmt.Errorf("redis: scan the keys: %w", err)
 	}
-	defer func() { _ = c.Close() }()
-	var cursor uint64
-	for {
-		names, next, err := c.Scan(ctx, cursor, "", scanBatch).Result()
-		if err != nil {
+	defer s.close()
+	for cursor := "0"; ; {
+		var names []string
+		if names, cursor, err = s.scan(ctx, cursor); err != nil {
 			return biggest, scanned, fmt.Errorf("redis: scan the keys: %w", err)
 		}
-		sizes, err := sizesOf(ctx, c, names)
+		sizes, err := s.sizes(ctx, names)
 		if err != nil {
-			return biggest, scanned, err
+			return biggest, scanned, fmt.Errorf("redis: sizes of keys: %w", err)
 		}
 		scanned += int64(len(names))
 		biggest = append(biggest, sizes...)
-		slices.SortFunc(biggest, func(a, b Key) int { return int(b.Bytes - a.Bytes) })
+		slices.SortFunc(biggest, func(a, b Key) int { return cmp.Compare(b.Bytes, a.Bytes) })
 		biggest = biggest[:min(n, len(biggest))]
-		if cursor = next; cursor == 0 || scanned >= limit {
+		if cursor == "0" || scanned >= limit {
 			return biggest, scanned, nil
 		}
 	}
 }
 
-func sizesOf(ctx context.Context, c *redis.Client, names []string) ([]Key, error) {
-	pipe := c.Pipeline()
-	sizes := make([]*redis.IntCmd, len(names))
-	types := make([]*redis.StatusCmd, len(names))
-	for i, name := range names {
-		sizes[i], types[i] = pipe.MemoryUsage(ctx, name), pipe.Type(ctx, name)
+// scan returns some names, and where to go on.
+func (s *session) scan(ctx context.Context, cursor string) (names []string, next string, err error) {
+	answers, err := s.ask(ctx, []string{"SCAN", cursor, "COUNT", strconv.Itoa(scanBatch)})
+	if err == nil && answers[0].err != "" {
+		err = answers[0].err
 	}
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return nil, fmt.Errorf("redis: sizes of keys: %w", err)
+	if err != nil {
+		return nil, "", err
+	}
+	const parts = 2
+	if len(answers[0].list) != parts {
+		return nil, "", errors.New("not Redis's answer: a scan without its two parts")
+	}
+	for _, name := range answers[0].list[1].list {
+		names = append(names, name.text)
+	}
+	return names, answers[0].list[0].text, nil
+}
+
+// sizes asks for the sizes and types of keys, all at once.
+func (s *session) sizes(ctx context.Context, names []string) ([]Key, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	var questions [][]string
+	for _, name := range names {
+		questions = append(questions, []string{"MEMORY", "USAGE", name}, []string{"TYPE", name})
+	}
+	answers, err := s.ask(ctx, questions...)
+	if err != nil {
+		return nil, err
 	}
 	var out []Key
 	for i, name := range names {
-		if n, err := sizes[i].Result(); err == nil { // else it is gone meanwhile
-			out = append(out, Key{Name: name, Type: types[i].Val(), Bytes: n})
+		size, kind := answers[2*i], answers[2*i+1]
+		if size.err != "" {
+			return nil, size.err
+		}
+		if size.n > 0 { // else it is gone meanwhile
+			out = append(out, Key{Name: name, Type: kind.text, Bytes: size.n})
 		}
 	}
 	return out, nil
