@@ -103,7 +103,12 @@ func (r *restore) createDatabase(ctx context.Context) error {
 		sql += " OWNER " + quoteIdent(owner[0][0]) + " LC_COLLATE " + lit(owner[0][1]) + " LC_CTYPE " + lit(owner[0][2])
 	}
 	if _, err := conn.Exec(ctx, sql).ReadAll(); err != nil {
-		return fmt.Errorf("create database %s: %w", r.target, err)
+		err = fmt.Errorf("create database %s: %w", r.target, err)
+		var pg *pgconn.PgError
+		if errors.As(err, &pg) && pg.Code == "42501" {
+			err = fmt.Errorf("%w: the role lacks CREATEDB (ALTER ROLE ... CREATEDB), or have the database made for it", err)
+		}
+		return err
 	}
 	r.Log("created database %s", r.target)
 	if r.Swap {

@@ -89,6 +89,9 @@ func (e *Error) Error() string {
 	if e.Table == "" {
 		msg += ": " + e.Statement
 	}
+	if pg != nil && pg.Code == "42501" { // insufficient_privilege
+		msg += ": restore as the role that owns the dump's objects, or as a superuser"
+	}
 	return msg
 }
 
