@@ -52,6 +52,7 @@ lint: ## gofmt, go vet, golangci-lint, scripts
 .PHONY: docs
 docs: ## write the generated parts of docs/
 	go test ./internal/cli -run 'TestGeneratedDocs|TestMetricsPage' -update
+	go test ./internal/release -run TestLicences -update
 
 .PHONY: links
 links: ## follow every link of the documents to another site
@@ -65,6 +66,11 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 			go test "$$(dirname "$$file")" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s; \
 		done; \
 	done
+
+.PHONY: vulns
+vulns: ## look for known vulnerabilities (VULNDB=file:///DIR: a copy of the database)
+	@scripts/tools.sh govulncheck
+	"$$(. scripts/lib.sh && tool_path govulncheck)" $(if $(VULNDB),-db $(VULNDB)) ./...
 
 .PHONY: bench
 bench: tools ## measure against pg_dump, gzip, psql and others, side by side

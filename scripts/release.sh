@@ -34,6 +34,7 @@ common_files() {
 	install -m 0640 deploy/debian/escrowctl.yaml "$root/etc/escrowctl"
 	install -m 0644 deploy/debian/logrotate "$root/etc/logrotate.d/escrowctl"
 	install -m 0644 LICENSE "$doc/copyright"
+	env -u GOOS go run ./internal/release licences >>"$doc/copyright"
 	gzip -9nc CHANGELOG.md >"$doc/changelog.gz"
 }
 

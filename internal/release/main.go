@@ -4,6 +4,7 @@
 //
 //	release files DIR      below DIR: usr/share/...
 //	release sbom BINARY    CycloneDX, to stdout
+//	release licences       the texts of all that is built in, to stdout
 package main
 
 import (
@@ -37,8 +38,15 @@ func run(args []string, out io.Writer) error {
 		return files(args[1], at)
 	case len(args) == 2 && args[0] == "sbom":
 		return sbom(args[1], out)
+	case len(args) == 1 && args[0] == "licences":
+		parts, err := linked([]string{"amd64", "arm64"})
+		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(out, licenceTexts(parts))
+		return err
 	}
-	return fmt.Errorf("%q: write files DIR, or sbom BINARY", args)
+	return fmt.Errorf("%q: write files DIR, sbom BINARY, or licences", args)
 }
 
 // epoch is the time that pages carry: never that of the build, or no two builds
