@@ -26,44 +26,6 @@ const (
 // perfApp is how the analysis shows in pg_stat_activity.
 const perfApp = "escrowctl perf"
 
-// perfSession is a session that can only read.
-type perfSession struct{ conn *pgx.Conn }
-
-// JSON implements perf.Querier.
-func (s *perfSession) JSON(ctx context.Context, query string, args ...any) ([]byte, error) {
-	tx, err := s.conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	var doc []byte
-	err = tx.QueryRow(ctx, query, append([]any{pgx.QueryExecModeExec}, args...)...).Scan(&doc)
-	return doc, err
-}
-
-// Rows implements perf.Explainer.
-func (s *perfSession) Rows(ctx context.Context, statements ...string) ([]string, error) {
-	tx, err := s.conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	var rows []string
-	for _, sql := range statements {
-		// The extended protocol takes one statement only: a second one that a text
-		// brings along, a COMMIT say, is a syntax error.
-		r := s.conn.PgConn().ExecParams(ctx, sql, nil, nil, nil, nil).Read()
-		if r.Err != nil {
-			return nil, r.Err
-		}
-		rows = rows[:0]
-		for _, row := range r.Rows {
-			rows = append(rows, string(row[0]))
-		}
-	}
-	return rows, nil
-}
-
 // explain adds plans to the report. The analysis' own session is long closed by
 // then: only the report says which statements matter.
 func (p *perfSources) explain(ctx context.Context, r *perf.Report) error {
@@ -75,7 +37,7 @@ func (p *perfSources) explain(ctx context.Context, r *perf.Report) error {
 		return err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	return perf.Explain(ctx, &perfSession{conn}, r, p.deps.app.io.Now)
+	return perf.Explain(ctx, postgres.NewReadOnly(conn), r, p.deps.app.io.Now)
 }
 
 // database reads the database; that it cannot be reached is one line.
@@ -92,7 +54,7 @@ func (p *perfSources) database(ctx context.Context, snap *perf.Snapshot) []perf.
 	if inContainer {
 		memory = p.containerMemory(ctx, d.cfg.Dump.Service)
 	}
-	return perf.CollectDatabase(ctx, snap, &perfSession{conn}, perf.DatabaseOptions{
+	return perf.CollectDatabase(ctx, snap, postgres.NewReadOnly(conn), perf.DatabaseOptions{
 		Address: target.Display(), Memory: memory, NoStatements: !p.wants(perf.SourceStatements), Now: d.app.io.Now,
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stellarescrow/escrowctl/internal/check"
 	"github.com/stellarescrow/escrowctl/internal/perf"
+	"github.com/stellarescrow/escrowctl/internal/postgres"
 	"github.com/stellarescrow/escrowctl/internal/report"
 	"github.com/stellarescrow/escrowctl/internal/ui"
 )
@@ -66,7 +67,7 @@ func (w *perfWorker) Exec(ctx context.Context, sql string) error {
 // maintenance is the pair of sessions: one that works, one that looks.
 type maintenance struct {
 	worker *perfWorker
-	look   *perfSession
+	look   *postgres.ReadOnly
 	close  func()
 }
 
@@ -84,7 +85,7 @@ func (d *deps) maintenance(ctx context.Context, lockTimeout time.Duration) (*mai
 		_ = look.Close(ctx)
 		return nil, err
 	}
-	return &maintenance{&perfWorker{work}, &perfSession{look}, func() {
+	return &maintenance{&perfWorker{work}, postgres.NewReadOnly(look), func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		_ = work.Close(ctx)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stellarescrow/escrowctl/internal/check"
+	"github.com/stellarescrow/escrowctl/internal/postgres"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
@@ -59,7 +60,7 @@ func healthy(t *testing.T, pg *testenv.PG, db string) {
 		}
 	}
 	// Nothing was written, and nothing could have been.
-	if _, err := (&session{own}).JSON(t.Context(), "WITH x AS (DELETE FROM trades RETURNING 1) SELECT to_json(count(*)) FROM x"); sqlState(err) != "25006" {
+	if _, err := postgres.NewReadOnly(own).JSON(t.Context(), "WITH x AS (DELETE FROM trades RETURNING 1) SELECT to_json(count(*)) FROM x"); sqlState(err) != "25006" {
 		t.Errorf("a session of the analysis can write: %v", err)
 	}
 }

@@ -6,15 +6,17 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/stellarescrow/escrowctl/internal/postgres"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
 // explained analyses a database with plans, and returns them by a part of their
 // statement's text.
-func explained(t *testing.T, own *session) func(part string) Plan {
+func explained(t *testing.T, conn *pgx.Conn) func(part string) Plan {
 	t.Helper()
-	report := Analyse(look(t, own.conn, 0), nil, Options{Limits: freshLimits(), Top: 50})
-	if err := Explain(t.Context(), own, report, time.Now); err != nil {
+	report := Analyse(look(t, conn, 0), nil, Options{Limits: freshLimits(), Top: 50})
+	if err := Explain(t.Context(), postgres.NewReadOnly(conn), report, time.Now); err != nil {
 		t.Fatal(err)
 	}
 	return func(part string) Plan {
@@ -32,7 +34,8 @@ func explained(t *testing.T, own *session) func(part string) Plan {
 // run: neither a write nor a sleep nor a function that the planner calls.
 func explain(t *testing.T, pg *testenv.PG) {
 	platform(t, pg, "explain")
-	worker, own := connect(t, pg.URL("explain")), &session{connect(t, pg.URL("explain"))}
+	worker, session := connect(t, pg.URL("explain")), connect(t, pg.URL("explain"))
+	own := postgres.NewReadOnly(session)
 	pg.Psql(t, "explain", `CREATE TABLE touched (n int); CREATE TABLE lost (id int);
 		CREATE VIEW disputed AS SELECT * FROM trades WHERE status = 'disputed';
 		CREATE FUNCTION touch(int) RETURNS int LANGUAGE sql VOLATILE AS 'INSERT INTO touched VALUES ($1) RETURNING n';
@@ -56,7 +59,7 @@ func explain(t *testing.T, pg *testenv.PG) {
 	pg.Psql(t, "explain", "DROP TABLE lost")
 	before := pg.Psql(t, "explain", "SELECT (SELECT count(*) FROM touched), (SELECT count(*) FROM events), (SELECT sum(calls) FROM pg_stat_statements WHERE query LIKE '%touch($1)%')")
 	start := time.Now()
-	plan := explained(t, own)
+	plan := explained(t, session)
 	if took := time.Since(start); took > time.Minute {
 		t.Errorf("it took %s", took)
 	}
@@ -98,7 +101,7 @@ func explain(t *testing.T, pg *testenv.PG) {
 	}
 	// A role without rights on a table is told so.
 	pg.Psql(t, "explain", "CREATE ROLE blind LOGIN PASSWORD 'blind' IN ROLE pg_monitor")
-	plan = explained(t, &session{connect(t, pg.URLAs("blind", "blind", "explain"))})
+	plan = explained(t, connect(t, pg.URLAs("blind", "blind", "explain")))
 	if p := plan("FROM trades WHERE id = $1"); !strings.Contains(p.Missing, "permission denied") || !strings.Contains(p.Missing, "more rights") {
 		t.Errorf("without rights: %+v", p)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stellarescrow/escrowctl/internal/check"
+	"github.com/stellarescrow/escrowctl/internal/postgres"
 )
 
 type worker struct{ conn *pgx.Conn }
@@ -20,7 +21,10 @@ func (w worker) Exec(ctx context.Context, sql string) error {
 
 // slowLook takes its time to ask how far a vacuum is, so that the vacuum ends
 // meanwhile.
-type slowLook struct{ session }
+type slowLook struct {
+	*postgres.ReadOnly
+	conn *pgx.Conn
+}
 
 func (s *slowLook) JSON(ctx context.Context, query string, args ...any) ([]byte, error) {
 	if strings.Contains(query, "heap_blks_total") {
@@ -29,7 +33,7 @@ func (s *slowLook) JSON(ctx context.Context, query string, args ...any) ([]byte,
 			return nil, err
 		}
 	}
-	return s.session.JSON(ctx, query, args...)
+	return s.ReadOnly.JSON(ctx, query, args...)
 }
 
 // TestProgress vacuums a table slowly enough to be watched.
@@ -42,7 +46,7 @@ func TestProgress(t *testing.T) {
 		SELECT pg_stat_force_next_flush(); ANALYZE wide; UPDATE wide SET id = 0; SELECT pg_stat_force_next_flush()`)
 	own, vacuum := connect(t, pg.URL("slow")), connect(t, pg.URL("slow"))
 	exec(t, vacuum, "SET vacuum_cost_delay = '20ms'; SET vacuum_cost_limit = 100; SET vacuum_cost_page_hit = 10")
-	db, err := LoadForMaintenance(t.Context(), &session{own}, time.Now)
+	db, err := LoadForMaintenance(t.Context(), postgres.NewReadOnly(own), time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +56,7 @@ func TestProgress(t *testing.T) {
 	}
 	var seen []int64
 	var whole int64
-	m := Maintenance{Worker: worker{vacuum}, Look: &slowLook{session{own}}, Now: time.Now, Progress: func(task Task, done, total int64) {
+	m := Maintenance{Worker: worker{vacuum}, Look: &slowLook{postgres.NewReadOnly(own), own}, Now: time.Now, Progress: func(task Task, done, total int64) {
 		if task.Object != "public.wide" || done > total {
 			t.Errorf("%s: %d of %d", task.Object, done, total)
 		}

@@ -10,42 +10,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stellarescrow/escrowctl/internal/check"
+	"github.com/stellarescrow/escrowctl/internal/postgres"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
-
-// session is a Querier as the command line makes it.
-type session struct{ conn *pgx.Conn }
-
-func (s *session) JSON(ctx context.Context, query string, args ...any) ([]byte, error) {
-	tx, err := s.conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
-	if err != nil {
-		return nil, err
-	}
-	defer tx.Rollback(ctx)
-	var doc []byte
-	err = tx.QueryRow(ctx, query, append([]any{pgx.QueryExecModeExec}, args...)...).Scan(&doc)
-	return doc, err
-}
-
-func (s *session) Rows(ctx context.Context, statements ...string) ([]string, error) {
-	tx, err := s.conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
-	if err != nil {
-		return nil, err
-	}
-	defer tx.Rollback(ctx)
-	var rows []string
-	for _, sql := range statements {
-		r := s.conn.PgConn().ExecParams(ctx, sql, nil, nil, nil, nil).Read()
-		if r.Err != nil {
-			return nil, r.Err
-		}
-		rows = rows[:0]
-		for _, row := range r.Rows {
-			rows = append(rows, string(row[0]))
-		}
-	}
-	return rows, nil
-}
 
 func connect(t *testing.T, url string) *pgx.Conn {
 	t.Helper()
@@ -115,7 +82,7 @@ func flush(t *testing.T, conn *pgx.Conn) {
 func look(t *testing.T, conn *pgx.Conn, memory int64) *Snapshot {
 	t.Helper()
 	snap := Collect(t.Context(), time.Now, []Collector{{Name: SourceDatabase, Run: func(ctx context.Context, into *Snapshot) []Source {
-		return CollectDatabase(ctx, into, &session{conn}, DatabaseOptions{Address: "127.0.0.1/test", Memory: memory, Now: time.Now})
+		return CollectDatabase(ctx, into, postgres.NewReadOnly(conn), DatabaseOptions{Address: "127.0.0.1/test", Memory: memory, Now: time.Now})
 	}}})
 	for _, s := range snap.Sources {
 		t.Logf("source %+v", s)

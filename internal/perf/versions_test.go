@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stellarescrow/escrowctl/internal/check"
+	"github.com/stellarescrow/escrowctl/internal/postgres"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
@@ -27,7 +28,7 @@ func TestVersions(t *testing.T) {
 
 func version(t *testing.T, url string, major int) {
 	own, run := connect(t, url), connect(t, url)
-	enabled, err := EnableStatements(t.Context(), worker{run}, &session{own}, time.Now, false)
+	enabled, err := EnableStatements(t.Context(), worker{run}, postgres.NewReadOnly(own), time.Now, false)
 	if err != nil || !enabled.Created {
 		t.Fatalf("%+v, %v", enabled, err)
 	}
@@ -62,7 +63,7 @@ func version(t *testing.T, url string, major int) {
 	second := later(look(t, own, 16<<30), time.Minute)
 	report = Analyse(second, first, Options{Limits: freshLimits()})
 	want(t, report, "query.regressed", "", check.Critical, "60 calls")
-	if err := Explain(t.Context(), &session{own}, report, time.Now); err != nil || len(report.Plans) < 2 {
+	if err := Explain(t.Context(), postgres.NewReadOnly(own), report, time.Now); err != nil || len(report.Plans) < 2 {
 		t.Fatalf("%d plans: %v", len(report.Plans), err)
 	}
 	for _, p := range report.Plans {
@@ -71,14 +72,14 @@ func version(t *testing.T, url string, major int) {
 		}
 	}
 	// Maintenance, and that its success is seen in the server's counters.
-	db, err := LoadForMaintenance(t.Context(), &session{own}, time.Now)
+	db, err := LoadForMaintenance(t.Context(), postgres.NewReadOnly(own), time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	tasks := PlanMaintenance(db, MaintainOptions{Limits: DefaultLimits()})
 	exec(t, run, "SET vacuum_cost_delay = '5ms'; SET vacuum_cost_limit = 100; SET vacuum_cost_page_hit = 20")
 	watched := 0
-	m := Maintenance{Worker: worker{run}, Look: &session{own}, Now: time.Now, Progress: func(Task, int64, int64) { watched++ }}
+	m := Maintenance{Worker: worker{run}, Look: postgres.NewReadOnly(own), Now: time.Now, Progress: func(Task, int64, int64) { watched++ }}
 	done := m.Run(t.Context(), tasks)
 	if len(done) != 1 || done[0].Kind != KindVacuum || done[0].Status != check.OK || done[0].DeadRows < 20000 || done[0].DeadRowsAfter != 0 {
 		t.Errorf("%+v", done)
