@@ -17,6 +17,9 @@ import (
 
 const dbPassword = "tunnel-secret"
 
+// patience is how long a test waits for what takes moments on an idle machine.
+const patience = 5 * time.Minute
+
 // testImage is a PostgreSQL image with sh, perl, bash and busybox.
 func testImage(t testing.TB) string { return testenv.PostgresImage(t) }
 
@@ -99,16 +102,16 @@ func processes(t testing.TB, p *Project, id string) []string {
 }
 
 // waitProcesses waits until the container runs nothing but what allowed says.
-func waitProcesses(t testing.TB, p *Project, id string, within time.Duration, allowed func(string) bool) {
+func waitProcesses(t testing.TB, p *Project, id string, allowed func(string) bool) {
 	t.Helper()
 	var left []string
-	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		left = slices.DeleteFunc(processes(t, p, id), allowed)
 		if len(left) == 0 {
 			return
 		}
 	}
-	t.Fatalf("left in the container after %s:\n%s", within, strings.Join(left, "\n"))
+	t.Fatalf("left in the container after %s:\n%s", patience, strings.Join(left, "\n"))
 }
 
 func isSleeper(s string) bool { return strings.HasPrefix(s, "sleep 1000000") }
@@ -116,7 +119,7 @@ func isSleeper(s string) bool { return strings.HasPrefix(s, "sleep 1000000") }
 // waitProcess waits until a process whose command line starts with cmd runs.
 func waitProcess(t testing.TB, p *Project, id, cmd string) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if slices.ContainsFunc(processes(t, p, id), func(s string) bool { return strings.HasPrefix(s, cmd) }) {
 			return
 		}

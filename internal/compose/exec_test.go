@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
@@ -47,7 +46,7 @@ func TestExec(t *testing.T) {
 			}
 		})
 	}
-	waitProcesses(t, p, id, 5*time.Second, isSleeper)
+	waitProcesses(t, p, id, isSleeper)
 }
 
 type endless struct{}
@@ -109,7 +108,7 @@ func TestExecCancel(t *testing.T) {
 			if !errors.Is(err, context.Canceled) {
 				t.Fatalf("error %v", err)
 			}
-			waitProcesses(t, p, id, 2*time.Second, isSleeper)
+			waitProcesses(t, p, id, isSleeper)
 		})
 	}
 }
@@ -127,7 +126,7 @@ func TestExecBrokenInput(t *testing.T) {
 	if !errors.Is(err, errBroken) {
 		t.Fatalf("error %v", err)
 	}
-	waitProcesses(t, p, id, 10*time.Second, isSleeper)
+	waitProcesses(t, p, id, isSleeper)
 	if code, err := p.Exec(t.Context(), "box", Spec{Cmd: []string{"test", "-e", "/tmp/complete"}}); err != nil || code == 0 {
 		t.Fatalf("code %d, error %v: the command took a broken input for a complete one", code, err)
 	}
@@ -147,7 +146,7 @@ func TestExecBrokenOutput(t *testing.T) {
 	if !errors.Is(err, errBroken) {
 		t.Fatalf("error %v", err)
 	}
-	waitProcesses(t, p, id, 5*time.Second, isSleeper)
+	waitProcesses(t, p, id, isSleeper)
 }
 
 // TestExecCallerKilled: SIGKILL of the caller ends the command in the container.
@@ -164,7 +163,7 @@ func TestExecCallerKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = caller.Wait()
-			waitProcesses(t, p, id, 5*time.Second, isSleeper)
+			waitProcesses(t, p, id, isSleeper)
 		})
 	}
 }

@@ -53,7 +53,7 @@ func unharmed(t testing.TB, p *Project, id string) {
 func awaitServer(t testing.TB, p *Project) {
 	t.Helper()
 	ready := Spec{Cmd: []string{"pg_isready", "-q", "-h", "127.0.0.1"}}
-	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if code, err := p.Exec(t.Context(), "box", ready); err == nil && code == 0 {
 			return
 		}
@@ -115,7 +115,7 @@ func TestPgx(t *testing.T) {
 		if err := conn.Close(ctx); err != nil {
 			t.Fatal(err)
 		}
-		waitProcesses(t, p, id, 5*time.Second, isServerProcess)
+		waitProcesses(t, p, id, isServerProcess)
 	})
 	unharmed(t, p, id)
 }
@@ -132,11 +132,11 @@ func TestPgxCancel(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		_, err := conn.Exec(ctx, "SELECT pg_sleep(1000), 'to be cancelled'")
-		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 5*time.Second {
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > patience {
 			t.Fatalf("after %s: %v", time.Since(start), err)
 		}
 		<-conn.PgConn().CleanupDone()
-		for end := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 			var n int
 			err := watcher.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%to be cancelled%' AND pid <> pg_backend_pid()").Scan(&n)
 			if err != nil {
@@ -153,7 +153,7 @@ func TestPgxCancel(t *testing.T) {
 	if err := watcher.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	waitProcesses(t, p, id, 5*time.Second, isServerProcess)
+	waitProcesses(t, p, id, isServerProcess)
 	unharmed(t, p, id)
 }
 
@@ -196,7 +196,7 @@ func TestServerUnharmed(t *testing.T) {
 		waitProcess(t, p, id, pumpNames[tool])
 		_ = caller.Process.Kill()
 	}
-	waitProcesses(t, p, id, 15*time.Second, isServerProcess)
+	waitProcesses(t, p, id, isServerProcess)
 	unharmed(t, p, id)
 }
 
@@ -208,7 +208,7 @@ func TestPgxServerCrash(t *testing.T) {
 		conn := connect(t, p, "localhost", tool)
 		kill := Spec{Cmd: []string{"sh", "-c", `sleep 0.3; kill -KILL "$1"`, "sh", strconv.Itoa(int(conn.PgConn().PID()))}}
 		go func() { _, _ = p.Exec(t.Context(), "box", kill) }()
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		_, err := conn.Exec(ctx, "SELECT pg_sleep(1000)")
 		if err == nil || ctx.Err() != nil {

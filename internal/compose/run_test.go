@@ -50,7 +50,7 @@ func oneoffs(t *testing.T, p *Project) []string {
 func waitOneoffs(t *testing.T, p *Project) {
 	t.Helper()
 	var left []string
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if left = oneoffs(t, p); len(left) == 0 {
 			return
 		}
@@ -97,19 +97,26 @@ func TestRun(t *testing.T) {
 	waitOneoffs(t, p)
 }
 
+// atOnce calls a function as soon as something is written.
+type atOnce func()
+
+func (f atOnce) Write(p []byte) (int, error) { f(); return len(p), nil }
+
 // TestRunTimeLimit: what does not end is interrupted, and removed if it will not
 // hear.
 func TestRunTimeLimit(t *testing.T) {
 	t.Parallel()
 	_, p, _ := loopService(t)
 	for name, script := range map[string]string{
-		"cleans up": "trap 'echo cleaned >/data/cleaned; exit' INT; while :; do sleep 0.1; done",
-		"deaf":      "trap '' INT TERM; while :; do sleep 0.1; done",
+		"cleans up": "trap 'echo cleaned >/data/cleaned; exit' INT; echo ready; while :; do sleep 0.1; done",
+		"deaf":      "trap '' INT TERM; echo ready; while :; do sleep 0.1; done",
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-		_, err := p.Run(ctx, "looper", RunSpec{Entrypoint: []string{"sh", "-c"}, Cmd: []string{script}})
-		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) {
+		limit := errors.New("the time is up")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		up := atOnce(func() { cancel(limit) })
+		_, err := p.Run(ctx, "looper", RunSpec{Entrypoint: []string{"sh", "-c"}, Cmd: []string{script}, Stdout: up})
+		cancel(nil)
+		if !errors.Is(err, limit) {
 			t.Errorf("%s: error %v", name, err)
 		}
 		waitOneoffs(t, p)

@@ -34,17 +34,17 @@ func TestUsage(t *testing.T) {
 	}
 	// A tmpfs counts as memory, and is no cache that could be dropped.
 	start("memory", container.Resources{Memory: 300 << 20, MemorySwap: 300 << 20}, "head -c 60000000 /dev/zero > /big/file; touch /big/done; sleep 600")
-	start("cpu", container.Resources{NanoCPUs: 300_000_000}, "while :; do :; done")
+	start("cpu", container.Resources{NanoCPUs: 100_000_000}, "while :; do :; done")
 	p, err := Open(t.Context(), Options{Project: project})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	time.Sleep(3 * time.Second) // the CPU limit has held for a while
-
-	// The load of a test machine moves: the comparison is tried again.
+	// The load of a test machine moves, and the two look at seconds that are not
+	// quite the same: the comparison is tried again, and it is of a limit that
+	// a container comes to beside many others. At first there is nothing to see.
 	var off string
-	for range 5 {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		type shown struct{ CPUPerc, MemUsage, Name string }
 		stats := make(chan map[string]shown, 1)
 		go func() {
@@ -72,11 +72,11 @@ func TestUsage(t *testing.T) {
 			t.Logf("%s: CPU %.2f %%, docker stats %s; memory %.2f MiB, docker stats %s; throttled %d of %d", u.Container.Service, 100*u.CPU, s.CPUPerc, float64(u.Memory)/(1<<20), s.MemUsage, u.Throttled, u.Periods)
 			switch u.Container.Service {
 			case "cpu":
-				if math.Abs(100*u.CPU-cpu) > 0.05*cpu || math.Abs(u.CPU-0.3) > 0.05 {
+				if math.Abs(100*u.CPU-cpu) > 0.15*cpu || math.Abs(u.CPU-0.1) > 0.03 || u.Periods == 0 || u.Throttled == 0 {
 					off += " cpu"
 				}
-				if u.CPULimit != 0.3 || u.Periods == 0 || u.Throttled == 0 {
-					t.Errorf("limit %v, throttled %d of %d", u.CPULimit, u.Throttled, u.Periods)
+				if u.CPULimit != 0.1 {
+					t.Errorf("limit %v", u.CPULimit)
 				}
 			case "memory":
 				if math.Abs(float64(u.Memory)-mem) > 0.05*mem || u.Memory < 60_000_000 || u.Memory > 80_000_000 {
@@ -91,7 +91,7 @@ func TestUsage(t *testing.T) {
 			return
 		}
 	}
-	t.Errorf("more than 5 %% from docker stats, five times:%s", off)
+	t.Errorf("never as docker stats says:%s", off)
 }
 
 func parseMiB(text string) float64 {

@@ -105,7 +105,7 @@ func TestTunnelBinary(t *testing.T) {
 		if err != nil || !bytes.Equal(got, sent) {
 			t.Fatalf("%d of %d bytes came back, or others; error %v", len(got), len(sent), err)
 		}
-		waitProcesses(t, p, id, 5*time.Second, isServer)
+		waitProcesses(t, p, id, isServer)
 	})
 	t.Run("bash", func(t *testing.T) {
 		conn := dialTool(t, p, "127.0.0.1:7001", "bash")
@@ -125,7 +125,7 @@ func TestTunnelServerSpeaksFirstAndHangsUp(t *testing.T) {
 			t.Fatalf("read %q, error %v", got, err)
 		}
 		// The pump ended by itself: nothing of it is left even before Close.
-		waitProcesses(t, p, id, 5*time.Second, isServer)
+		waitProcesses(t, p, id, isServer)
 	})
 }
 
@@ -153,7 +153,7 @@ func TestTunnelClose(t *testing.T) {
 		if err := conn.SetDeadline(time.Time{}); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("SetDeadline after Close: %v", err)
 		}
-		waitProcesses(t, p, id, 8*time.Second, isServer)
+		waitProcesses(t, p, id, isServer)
 	})
 }
 
@@ -168,10 +168,10 @@ func TestTunnelCloseStubborn(t *testing.T) {
 	}
 	start := time.Now()
 	_ = conn.Close()
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > patience {
 		t.Errorf("Close took %s", took)
 	}
-	waitProcesses(t, p, id, 10*time.Second, isServer)
+	waitProcesses(t, p, id, isServer)
 }
 
 func TestTunnelDeadlines(t *testing.T) {
@@ -215,7 +215,7 @@ func TestTunnelCallerKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = caller.Wait()
-		waitProcesses(t, p, id, 5*time.Second, isServer)
+		waitProcesses(t, p, id, isServer)
 	})
 }
 
@@ -270,7 +270,7 @@ func testTunnelWhere(t *testing.T, p *Project, id string) {
 			_ = conn.Close()
 		})
 	}
-	waitProcesses(t, p, id, 5*time.Second, isServer)
+	waitProcesses(t, p, id, isServer)
 }
 
 func TestTunnelDialCancelled(t *testing.T) {
@@ -281,7 +281,7 @@ func TestTunnelDialCancelled(t *testing.T) {
 	if conn, err := p.Dial("box")(ctx, "tcp", "127.0.0.1:7001"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("%v, error %v", conn, err)
 	}
-	waitProcesses(t, p, id, 5*time.Second, isServer)
+	waitProcesses(t, p, id, isServer)
 }
 
 func TestTunnelArgs(t *testing.T) {
