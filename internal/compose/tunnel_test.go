@@ -273,6 +273,57 @@ func testTunnelWhere(t *testing.T, p *Project, id string) {
 	waitProcesses(t, p, id, isServer)
 }
 
+// asRoot runs a script in the container that must end well.
+func asRoot(t *testing.T, p *Project, script string) string {
+	t.Helper()
+	var out bytes.Buffer
+	if code, err := p.Exec(t.Context(), "box", Spec{Cmd: []string{"sh", "-c", script}, User: "0", Stdout: &out, Stderr: &out}); err != nil || code != 0 {
+		t.Fatalf("%s: exit %d, %v: %s", script, code, err, &out)
+	}
+	return out.String()
+}
+
+// TestTunnelStartsPerlOnce: what looks for the server is what pumps, but for an
+// address that refuses. One that lacks what it needs leaves the work to others.
+func TestTunnelStartsPerlOnce(t *testing.T) {
+	t.Parallel()
+	p, id := serving(t)
+	asRoot(t, p, `perl=$(command -v perl) && mv "$perl" /usr/bin/perl.real &&
+		printf '#!/bin/sh\necho once >>/tmp/starts\nexec perl.real "$@"\n' >"$perl" && chmod 755 "$perl" && install -m 666 /dev/null /tmp/starts`)
+	echo := func(tool string) {
+		t.Helper()
+		conn := dialTool(t, p, "localhost:7001", tool)
+		if _, err := conn.Write([]byte("there and back")); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(conn); err != nil || string(got) != "there and back" {
+			t.Errorf("read %q, error %v", got, err)
+		}
+		_ = conn.Close()
+	}
+	echo("perl")
+	if got := asRoot(t, p, "cat /tmp/starts"); got != "once\n" {
+		t.Errorf("perl was started:\n%s", got)
+	}
+	asRoot(t, p, "find /usr -name Socket.pm -delete")
+	conn, err := p.dial(t.Context(), "box", "tcp", "localhost:7001", tunnelTools)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := conn.(*tunnel).tool; got != "busybox" {
+		t.Errorf("with a perl that cannot, it is pumped by %s", got)
+	}
+	_ = conn.Close()
+	_, err = p.dial(t.Context(), "box", "tcp", "localhost:7001", "perl")
+	if err == nil || !strings.Contains(err.Error(), "nothing in the container to reach a tcp address with") {
+		t.Errorf("with nothing else: %v", err)
+	}
+	waitProcesses(t, p, id, isServer)
+}
+
 func TestTunnelDialCancelled(t *testing.T) {
 	t.Parallel()
 	p, id := serving(t)

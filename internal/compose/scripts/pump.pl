@@ -1,9 +1,13 @@
-# perl -e pump.pl probe|pump tcp|unix ADDRESS PORT
-use Socket qw(:DEFAULT getaddrinfo);
-use Fcntl;
-use Errno;
+# perl -e pump.pl find|pump tcp|unix ADDRESS PORT
+# Exit 3: this perl lacks what it needs. 1: no server there, which is said: were
+# this ever an orphan, the container's process 1 might mind any other (watch.sh).
+BEGIN { eval { require Socket; Socket->import(qw(:DEFAULT getaddrinfo)); require Fcntl; Fcntl->import; require Errno; 1 } or exit 3 }
 my ($mode, $network, $address, $port) = @ARGV;
 my ($sock, $why);
+$SIG{PIPE} = "IGNORE";
+sub gone { print STDERR "$address: $_[0]\n"; exit 1 }
+$SIG{ALRM} = sub { gone("no answer within 10 s") };
+alarm 10;
 if ($network eq "unix") {
 	socket($sock, PF_UNIX, SOCK_STREAM, 0) && connect($sock, pack_sockaddr_un($address)) or $why = $!;
 } else {
@@ -15,12 +19,13 @@ if ($network eq "unix") {
 		$why = $!;
 	}
 }
-if ($why) { print STDERR "$why\n"; exit 69 }
-exit 0 if $mode eq "probe";
+alarm 0;
+gone($why) if $why;
+print STDERR "escrowctl: ready $$ perl $network $address\n";
+exit 0 if $mode eq "find";
 
 # One process, because a second might be orphaned (see watch.sh), and without
 # blocking, so that neither direction can hold up the other.
-$SIG{PIPE} = "IGNORE";
 use constant {FULL => 262144, BATCH => 65536};
 for my $h (*STDIN, *STDOUT, $sock) { fcntl($h, F_SETFL, fcntl($h, F_GETFL, 0) | O_NONBLOCK) }
 # Wide pipes (F_SETPIPE_SZ, 1 MiB) spare most of the waking up.
