@@ -318,6 +318,24 @@ func TestDRTestCouldNot(t *testing.T) {
 	}
 }
 
+// TestDRTestWithoutDocker: where no engine is named and no daemon answers, it is
+// this host's own PostgreSQL, and that is said. A daemon that was named is not
+// replaced.
+func TestDRTestWithoutDocker(t *testing.T) {
+	t.Parallel()
+	s := newDRSandbox(t)
+	for name, host := range map[string]string{"no socket": "unix:///nowhere.sock", "refused": "tcp://127.0.0.1:1", "silent": "tcp://" + testenv.Silent(t)} {
+		s.env = append(s.env, "DOCKER_HOST="+host)
+		r := s.drTest(t, 0)
+		if r.Verdict != "pass" || r.Engine != "local" || r.Rows != 8200 || !strings.Contains(r.log, "no Docker engine answers: using this host's own PostgreSQL") {
+			t.Errorf("%s: %+v", name, r)
+		}
+		if code, out, errs := s.run(t, "dr-test", "--engine", "docker"); code != 3 || strings.Contains(out+errs, "PASS") {
+			t.Errorf("%s, --engine docker: exit %d: %s%s", name, code, out, errs)
+		}
+	}
+}
+
 func TestDRTestReports(t *testing.T) {
 	t.Parallel()
 	s := newDRSandbox(t)
