@@ -106,7 +106,7 @@ func standard(found map[string]part) error {
 	}
 	one, has, err := licencesIn(strings.TrimSpace(string(out)), "std", "")
 	if err == nil && !has {
-		err = errors.New("Go's own licence is not in GOROOT") //nolint:staticcheck // a name
+		err = errors.New("the licence of Go is not in GOROOT")
 	}
 	found["std"] = one
 	return err
