@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/stellarescrow/escrowctl/internal/nofollow"
 	"github.com/stellarescrow/escrowctl/internal/sqldump"
 	"github.com/stellarescrow/escrowctl/internal/store"
 )
@@ -70,7 +71,7 @@ func send(ctx context.Context, local *store.Dir, remote store.Store, c Copy, unf
 			}
 		}
 	}
-	f, err := os.Open(local.Path(c.Name))
+	f, err := nofollow.Open(local.Path(c.Name), os.O_RDONLY, 0)
 	if err != nil {
 		return err
 	}

@@ -2,12 +2,12 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 	"github.com/stellarescrow/escrowctl/internal/check"
 	"github.com/stellarescrow/escrowctl/internal/journal"
@@ -123,12 +123,9 @@ func (a *App) rotateDue(ctx context.Context, ics string) error {
 
 // writeCalendar replaces the calendar as a whole.
 func writeCalendar(path string, text []byte) error {
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, text, 0o644); err != nil { //nolint:gosec // a calendar is for everybody
+	// It is for everybody to read, and may lie where others can write.
+	if err := renameio.WriteFile(path, text, 0o644, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o644)); err != nil {
 		return fmt.Errorf("--ics: %w", err)
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return errors.Join(fmt.Errorf("--ics: %w", err), os.Remove(tmp))
 	}
 	return nil
 }

@@ -18,7 +18,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"github.com/stellarescrow/escrowctl/internal/envfile"
+	"github.com/stellarescrow/escrowctl/internal/nofollow"
 )
 
 const (
@@ -109,12 +111,12 @@ func (l *Log) Add(ctx context.Context, e Entry) (Entry, error) {
 		return e, fmt.Errorf("journal: %w", err)
 	}
 	defer lock.Close()
-	f, err := os.OpenFile(l.path(), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := nofollow.Open(l.path(), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return e, fmt.Errorf("journal: %w", err)
 	}
 	defer f.Close()
-	body, err := os.ReadFile(l.path())
+	body, err := nofollow.Read(l.path())
 	if err != nil {
 		return e, fmt.Errorf("journal: %w", err)
 	}
@@ -162,7 +164,7 @@ func (l *Log) last(body []byte) (head, error) {
 
 func (l *Log) head() (head, error) {
 	var h head
-	body, err := os.ReadFile(filepath.Join(l.Dir, headName))
+	body, err := nofollow.Read(filepath.Join(l.Dir, headName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return h, nil
 	}
@@ -180,11 +182,10 @@ func (l *Log) anchor(h head) error {
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	tmp := filepath.Join(l.Dir, "."+headName+".tmp")
-	if err := os.WriteFile(tmp, append(body, '\n'), 0o600); err != nil {
-		return fmt.Errorf("journal: %w", err)
-	}
-	if err := os.Rename(tmp, filepath.Join(l.Dir, headName)); err != nil {
+	// The temporary name is one that nobody can have put a link under.
+	err = renameio.WriteFile(filepath.Join(l.Dir, headName), append(body, '\n'), 0o600,
+		renameio.WithTempDir(l.Dir), renameio.WithStaticPermissions(0o600))
+	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
 	return nil
@@ -192,7 +193,7 @@ func (l *Log) anchor(h head) error {
 
 // Entries returns all entries that can be read, oldest first.
 func (l *Log) Entries() ([]Entry, error) {
-	body, err := os.ReadFile(l.path())
+	body, err := nofollow.Read(l.path())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -220,7 +221,7 @@ type Finding struct {
 // entries there are. What it cannot see is a file and a head that were both
 // replaced: the mirror in the bucket is for that.
 func (l *Log) Verify() (entries int, findings []Finding, err error) {
-	body, err := os.ReadFile(l.path())
+	body, err := nofollow.Read(l.path())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, nil, fmt.Errorf("journal: %w", err)
 	}

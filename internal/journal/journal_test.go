@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/stellarescrow/escrowctl/internal/nofollow"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -204,6 +207,27 @@ func TestCopyName(t *testing.T) {
 	for _, name := range []string{"", "stellar_escrow_20260102T030405Z.sql.gz", "escrowctl-change-20260102T030405Z-000001-0123456789ab.json", "escrowctl-change-.json"} {
 		if c, ok := ParseCopy(name); ok {
 			t.Errorf("%s is %+v", name, c)
+		}
+	}
+}
+
+// TestNoFollow: nothing is read or written through a link in the journal's
+// directory.
+func TestNoFollow(t *testing.T) {
+	for _, name := range []string{FileName, headName, "." + headName + ".tmp"} {
+		dir, victim := t.TempDir(), filepath.Join(t.TempDir(), "victim")
+		if err := os.WriteFile(victim, []byte("mine\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(victim, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		l := &Log{Dir: dir, Now: time.Now}
+		if _, err := l.Add(t.Context(), Entry{Summary: "x"}); err != nil && !errors.Is(err, nofollow.ErrNotFile) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if b, err := os.ReadFile(victim); err != nil || string(b) != "mine\n" {
+			t.Errorf("%s: the victim is changed: %q, %v", name, b, err)
 		}
 	}
 }

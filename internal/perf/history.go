@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+	"github.com/stellarescrow/escrowctl/internal/nofollow"
 )
 
 // Archive keeps snapshots in a directory, one compressed file each.
@@ -88,7 +89,7 @@ func (a Archive) Load(id string) (*Snapshot, error) {
 		return nil, fmt.Errorf("%q is no snapshot's name: %s", id, idForm)
 	}
 	path := filepath.Join(a.Dir, id+fileTail)
-	f, err := os.Open(path)
+	f, err := nofollow.Open(path, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("read a snapshot: %w", err)
 	}

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/google/renameio/v2"
+	"github.com/stellarescrow/escrowctl/internal/nofollow"
 )
 
 // Save keeps v as the JSON document name, replacing the one before as a whole:
@@ -36,7 +36,7 @@ func (s *Store) Load(name string, v any) (found bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	body, err := os.ReadFile(path)
+	body, err := nofollow.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

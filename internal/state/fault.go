@@ -33,6 +33,8 @@ func (s *Store) remedy(err error) string {
 		return fmt.Sprintf("%s is not writable for %s: change its mode, or %s", s.dir, userName(os.Geteuid()), elsewhere)
 	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EEXIST):
 		return fmt.Sprintf("%s is no directory: move the file away, or %s", s.dir, elsewhere)
+	case errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ENXIO):
+		return fmt.Sprintf("something that is no file stands in place of one in %s: look who put it there, and move it away", s.dir)
 	case errors.Is(err, syscall.ENOLCK), errors.Is(err, syscall.EOPNOTSUPP):
 		return fmt.Sprintf("the filesystem of %s has no file locks: %s, on a local disk", s.dir, elsewhere)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+	"github.com/stellarescrow/escrowctl/internal/nofollow"
 )
 
 // appendWait bounds the wait for other writers of the same journal, each of
@@ -35,7 +36,8 @@ type entry struct {
 func (j journal) append(line []byte) error {
 	ctx, cancel := context.WithTimeout(context.Background(), appendWait)
 	defer cancel()
-	lock := flock.New(filepath.Join(filepath.Dir(j.path), "."+filepath.Base(j.path)+".lock"), flock.SetPermissions(0o600))
+	lock := flock.New(filepath.Join(filepath.Dir(j.path), "."+filepath.Base(j.path)+".lock"),
+		flock.SetFlag(os.O_CREATE|os.O_RDONLY|nofollow.Flags), flock.SetPermissions(0o600))
 	if _, err := lock.TryLockContext(ctx, 5*time.Millisecond); err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
 			return fmt.Errorf("another process has been writing %s for %s", j.path, appendWait)
@@ -55,7 +57,7 @@ func (j journal) append(line []byte) error {
 // appendLine adds one line, or leaves the file as it was. A torn line that a
 // crash left is ended first, so that it spoils no other.
 func appendLine(path string, line []byte) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	f, err := nofollow.Open(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
@@ -100,7 +102,7 @@ func syncDir(path string) error {
 // file holds three lines a kept run, which a run's two lines reach after as many
 // runs again as are kept.
 func (j journal) compact() error {
-	body, err := os.ReadFile(j.path)
+	body, err := nofollow.Read(j.path)
 	if err != nil || bytes.Count(body, []byte{'\n'}) <= 3*j.keep {
 		return err
 	}
@@ -118,7 +120,7 @@ func (j journal) compact() error {
 
 // read returns the runs in the order they began, the last j.keep of them.
 func (j journal) read() ([]entry, error) {
-	body, err := os.ReadFile(j.path)
+	body, err := nofollow.Read(j.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

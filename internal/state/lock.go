@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+	"github.com/stellarescrow/escrowctl/internal/nofollow"
 )
 
 // ErrLocked says that another run holds the lock.
@@ -55,7 +56,7 @@ func (s *Store) Lock(name string) (*Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := flock.New(path, flock.SetPermissions(0o600))
+	f := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDONLY|nofollow.Flags), flock.SetPermissions(0o600))
 	got, err := f.TryLock()
 	if err != nil {
 		return nil, s.fault("lock "+name, err)
@@ -67,7 +68,7 @@ func (s *Store) Lock(name string) (*Lock, error) {
 	if b, err := json.Marshal(h); err == nil {
 		// The lock holds without it, even on a full disk; only the message of
 		// others would name nobody.
-		_ = os.WriteFile(path, append(b, '\n'), 0o600)
+		_ = nofollow.Overwrite(path, append(b, '\n'))
 	}
 	return &Lock{f: f, path: path}, nil
 }
@@ -76,7 +77,7 @@ func (s *Store) Lock(name string) (*Lock, error) {
 // lock, one on the old file and one on the new.
 func (l *Lock) Unlock() error {
 	if l.f.Locked() {
-		_ = os.Truncate(l.path, 0)
+		_ = nofollow.Overwrite(l.path, nil)
 	}
 	if err := l.f.Unlock(); err != nil {
 		return fmt.Errorf("state: unlock %s: %w", l.path, err)
@@ -90,7 +91,7 @@ func (s *Store) lockedError(name, path string) error {
 	const looks, pause = 10, 10 * time.Millisecond
 	for range looks {
 		var h holder
-		body, err := os.ReadFile(path)
+		body, err := nofollow.Read(path)
 		if err == nil && json.Unmarshal(body, &h) == nil && s.table.judge(h.Process, s.sameHost(h.Host)) != dead {
 			return &LockedError{Name: name, PID: h.PID, Since: h.Since, Command: h.Command, Host: h.Host}
 		}

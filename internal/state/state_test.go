@@ -306,3 +306,49 @@ func openAs(t *testing.T, bin, dir string, id uint32) string {
 	}
 	return string(out)
 }
+
+// TestNoFollow: a link in place of a file of ours is neither read nor written
+// through, a pipe is not waited for, and the error says what to do.
+func TestNoFollow(t *testing.T) {
+	victim := filepath.Join(t.TempDir(), "victim")
+	const text = `{"pid":1,"host":"elsewhere","command":"mine"}`
+	for _, kind := range []string{"link", "pipe"} {
+		s, err := Open(t.TempDir(), Options{Host: "here"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(victim, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"locks/backup.lock", "runs/backup.jsonl", "runs/.other.jsonl.lock", "documents/d.json"} {
+			path := filepath.Join(s.Dir(), name)
+			put := func() error { return os.Symlink(victim, path) }
+			if kind == "pipe" {
+				put = func() error { return syscall.Mkfifo(path, 0o600) }
+			}
+			if err := put(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		lock, lockErr := s.Lock("backup")
+		if lockErr == nil {
+			_ = lock.Unlock()
+		}
+		_, beginErr := s.Begin("backup")
+		_, runsErr := s.Runs("backup", 0)
+		_, otherErr := s.Begin("other")
+		_, loadErr := s.Load("d", new(any))
+		for what, err := range map[string]error{"lock": lockErr, "begin": beginErr, "runs": runsErr, "the journal's lock": otherErr, "load": loadErr} {
+			mayPass := kind == "pipe" && (what == "lock" || what == "the journal's lock") // it is locked as a file is
+			if err == nil && !mayPass || err != nil && !strings.Contains(err.Error(), "look who put it there") {
+				t.Errorf("%s, a %s: %v", what, kind, err)
+			}
+		}
+		if err := s.Save("d", "new"); err != nil { // takes its place
+			t.Error(err)
+		}
+		if b, err := os.ReadFile(victim); err != nil || string(b) != text {
+			t.Errorf("the victim is changed: %q, %v", b, err)
+		}
+	}
+}

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/stellarescrow/escrowctl/internal/nofollow"
 )
 
 // Dir is a store in a directory. Files in it are readable by their owner alone,
@@ -86,7 +88,7 @@ func (d *Dir) Open(ctx context.Context, name string, offset, length int64) (io.R
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.Open(d.Path(name))
+	f, err := nofollow.Open(d.Path(name), os.O_RDONLY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", d.Path(name), err)
 	}
