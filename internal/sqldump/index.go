@@ -1,6 +1,7 @@
 package sqldump
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -18,12 +19,38 @@ type Member struct {
 	SHA256  string  `json:"sha256"` // of the compressed bytes
 }
 
+// UnmarshalJSON refuses at once what is no member. Millions of empty ones, of two
+// bytes each, would take a hundred times their own room before Validate sees the
+// first.
+func (m *Member) UnmarshalJSON(b []byte) error {
+	type fields Member
+	if err := json.Unmarshal(b, (*fields)(m)); err != nil {
+		return err
+	}
+	if m.Section == "" || m.Size <= 0 || m.SQLSize <= 0 || m.SHA256 == "" {
+		return fmt.Errorf("%w: a member without section, size or SHA-256", ErrBadIndex)
+	}
+	return nil
+}
+
 // Table is what a dump holds of one table.
 type Table struct {
 	Table string `json:"table"` // as SQL names it: public."Mixed Case"
 	Rows  int64  `json:"rows"`
 	SQL   int64  `json:"sql_bytes"`
 	Size  int64  `json:"size_bytes"` // compressed
+}
+
+// UnmarshalJSON refuses at once what is no table.
+func (t *Table) UnmarshalJSON(b []byte) error {
+	type fields Table
+	if err := json.Unmarshal(b, (*fields)(t)); err != nil {
+		return err
+	}
+	if t.Table == "" {
+		return fmt.Errorf("%w: a table without a name", ErrBadIndex)
+	}
+	return nil
 }
 
 // Index is what a dump holds and where. All sizes are bytes.

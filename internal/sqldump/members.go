@@ -101,14 +101,15 @@ func (x *Index) read(ctx context.Context, open Ranger, pool *sync.Pool, s span, 
 	}()
 	for i := s.from; i < s.to; i++ {
 		m := x.Members[i]
-		raw := &Raw{Number: i, Member: m, Line: s.line, Data: buffer(pool, m.Size), pool: pool}
-		s.line += m.Lines
-		if n, err := io.ReadFull(r, raw.Data); err != nil {
+		data, err := fetch(r, pool, m.Size)
+		if err != nil {
 			if !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
-				return fmt.Errorf("read byte %d: %w", m.Offset+int64(n), err)
+				return fmt.Errorf("read byte %d: %w", m.Offset+int64(len(data)), err)
 			}
-			return &EarlyEndError{Number: i, Member: m, Have: int64(n), Err: io.ErrUnexpectedEOF}
+			return &EarlyEndError{Number: i, Member: m, Have: int64(len(data)), Err: io.ErrUnexpectedEOF}
 		}
+		raw := &Raw{Number: i, Member: m, Line: s.line, Data: data, pool: pool}
+		s.line += m.Lines
 		if err := fn(raw); err != nil {
 			return err
 		}
@@ -131,6 +132,25 @@ func atEnd(r io.Reader, size int64) error {
 		return fmt.Errorf("%w: %d of them, from byte %d", ErrTrailing, n, size)
 	}
 	return nil
+}
+
+// trusted is the size up to which a member's room is made before it is read. An
+// index may claim any size: beyond this one, room follows what is there.
+const trusted = 32 << 20
+
+// fetch reads the size bytes of a member; fewer, with the error, if there are no
+// more.
+func fetch(r io.Reader, pool *sync.Pool, size int64) ([]byte, error) {
+	data := buffer(pool, min(size, trusted))
+	n, err := io.ReadFull(r, data)
+	for err == nil && int64(n) < size {
+		next := min(size, 2*int64(n))
+		data = append(make([]byte, 0, next), data...)[:next]
+		var more int
+		more, err = io.ReadFull(r, data[n:])
+		n += more
+	}
+	return data[:n], err
 }
 
 func buffer(pool *sync.Pool, size int64) []byte {

@@ -176,7 +176,7 @@ func (s *Splitter) fill() error {
 		s.buf = s.newBuf()
 	}
 	if cap(s.buf)-len(s.buf) < readSize {
-		grown := make([]byte, len(s.buf), 2*cap(s.buf)+readSize)
+		grown := make([]byte, len(s.buf), min(2*cap(s.buf), maxStatement)+2*readSize)
 		copy(grown, s.buf)
 		s.buf = grown
 	}

@@ -3,6 +3,7 @@ package sqldump
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 
@@ -491,6 +493,56 @@ func TestValidateRefuses(t *testing.T) {
 		spoil(&bad)
 		if err := bad.Validate(); !errors.Is(err, ErrBadIndex) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestClaimedSize: an index of the right form that claims what no file has costs
+// nothing, and is told as a file that ends early.
+func TestClaimedSize(t *testing.T) {
+	var file bytes.Buffer
+	x, err := Write(context.Background(), &file, strings.NewReader(awkward), Options{MemberSize: 300, Codec: Zstd})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const huge = 1 << 61
+	last := &x.Members[len(x.Members)-1]
+	x.Size += huge - last.Size
+	last.Size = huge
+	if err := x.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	faults, err := x.Check(t.Context(), bytesRanger(file.Bytes()), CheckOptions{})
+	if err != nil || len(faults) != 1 || !errors.Is(faults[0], ErrTruncated) {
+		t.Errorf("%v %v", faults, err)
+	}
+}
+
+// TestFetch: a member beyond what is trusted is read whole all the same.
+func TestFetch(t *testing.T) {
+	for _, size := range []int64{0, 1, trusted, trusted + 1, 3*trusted + 7} {
+		for _, missing := range []int64{0, 1} {
+			r := io.LimitReader(&repeat{text: "0123456789abcdef", n: 1 << 30}, size-missing)
+			data, err := fetch(r, new(sync.Pool), size)
+			if size == 0 {
+				continue
+			}
+			if int64(len(data)) != size-missing || (err == nil) != (missing == 0) {
+				t.Errorf("%d of %d bytes, %v", len(data), size-missing, err)
+			}
+			if n := len(data); n > 16 && string(data[n-n%16-16:n-n%16]) != "0123456789abcdef" {
+				t.Errorf("%q", data[n-n%16-16:n-n%16])
+			}
+		}
+	}
+}
+
+// TestEmptyMembers: what is no member or table is refused as it is read.
+func TestEmptyMembers(t *testing.T) {
+	for _, text := range []string{`{"members":[{}]}`, `{"members":[null]}`, `{"members":[0]}`, `{"members":[[]]}`, `{"tables":[{}]}`, `{"tables":[null]}`, `{"tables":["x"]}`} {
+		var x Index
+		if err := json.Unmarshal([]byte(text), &x); err == nil {
+			t.Errorf("%s is taken", text)
 		}
 	}
 }
