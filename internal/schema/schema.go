@@ -22,6 +22,13 @@ const Version = 1
 // a fifth of it.
 const maxEncoded = 1 << 30
 
+// A schema compresses about 20 times, and one of nothing but partitions that are
+// alike perhaps 60 times. What would expand further was made to fill the memory.
+const (
+	leastEncoded = 16 << 20
+	maxRatio     = 100
+)
+
 // Schema is what a database consists of.
 type Schema struct {
 	Version int      `json:"schema_version"`
@@ -42,6 +49,19 @@ type Object struct {
 	Of   string `json:"t,omitempty"` // the table it belongs to
 	// Fields are what defines it, by name, as the server words them.
 	Fields map[string]string `json:"f,omitempty"`
+}
+
+// UnmarshalJSON refuses at once what is no object: of millions of empty ones each
+// would take many times the two bytes that it is.
+func (o *Object) UnmarshalJSON(b []byte) error {
+	type fields Object
+	if err := json.Unmarshal(b, (*fields)(o)); err != nil {
+		return err
+	}
+	if o.Kind == "" || o.Name == "" {
+		return errors.New("an object without kind or name")
+	}
+	return nil
 }
 
 // ID names an object as messages do: "column public.trades.amount".
@@ -76,12 +96,13 @@ func Decode(data []byte) (*Schema, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadSchema, err)
 	}
-	text, err := io.ReadAll(io.LimitReader(z, maxEncoded+1))
+	limit := min(maxEncoded, leastEncoded+maxRatio*int64(len(data)))
+	text, err := io.ReadAll(io.LimitReader(z, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadSchema, err)
 	}
-	if len(text) > maxEncoded {
-		return nil, fmt.Errorf("%w: over %d bytes", ErrBadSchema, maxEncoded)
+	if int64(len(text)) > limit {
+		return nil, fmt.Errorf("%w: %d bytes of it expand to over %d", ErrBadSchema, len(data), limit)
 	}
 	var s Schema
 	if err := json.Unmarshal(text, &s); err != nil {

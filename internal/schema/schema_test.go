@@ -1,7 +1,13 @@
 package schema
 
 import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -138,5 +144,41 @@ func TestDecodeRefuses(t *testing.T) {
 		if _, err := Decode(d); err == nil {
 			t.Errorf("%s is accepted", what)
 		}
+	}
+}
+
+// TestDecodeBomb: what expands further than any schema is refused before it has,
+// and so is a list of nothing.
+func TestDecodeBomb(t *testing.T) {
+	zip := func(parts ...string) []byte {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		for _, p := range parts {
+			_, _ = io.WriteString(z, p)
+		}
+		_ = z.Close()
+		return b.Bytes()
+	}
+	for name, data := range map[string][]byte{
+		"blanks":      zip(`{"schema_version":1,"objects":[`, strings.Repeat(" ", 64<<20), "]}"),
+		"nothings":    zip(`{"schema_version":1,"objects":[{},{}]}`),
+		"null":        zip(`{"schema_version":1,"objects":[null]}`),
+		"many fields": zip(`{"schema_version":1,"objects":[{"k":"a","n":"b","f":{`, strings.Repeat(`"":"",`, 8<<20), `"":""}}]}`),
+	} {
+		if s, err := Decode(data); !errors.Is(err, ErrBadSchema) {
+			t.Errorf("%s: %v, %v", name, s != nil, err)
+		}
+	}
+	good := &Schema{Version: Version, Objects: []Object{{Kind: "table", Name: "public.t"}}}
+	for i := range 50_000 {
+		good.Objects = append(good.Objects, Object{Kind: "column", Name: fmt.Sprintf("public.t_%d.a", i), Of: fmt.Sprintf("public.t_%d", i), Fields: map[string]string{"type": "integer"}})
+	}
+	data, err := good.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := Decode(data)
+	if err != nil || len(back.Objects) != len(good.Objects) {
+		t.Errorf("many partitions: %v", err)
 	}
 }
