@@ -213,12 +213,13 @@ func List(ctx context.Context, local, remote store.Reader, n Naming, verified ma
 	return out, errors.Join(errs[0], errs[1])
 }
 
-// loadManifest reads a backup's manifest; ErrNotExist if it has none.
-func loadManifest(ctx context.Context, r store.Reader, name string) (*Manifest, error) {
+// loadManifest reads the manifest of a backup of size bytes; ErrNotExist if it
+// has none.
+func loadManifest(ctx context.Context, r store.Reader, name string, size int64) (*Manifest, error) {
 	rc, err := r.Open(ctx, ManifestName(name), 0, -1)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rc.Close() }()
-	return decodeManifest(rc, name)
+	return decodeManifest(rc, name, size)
 }

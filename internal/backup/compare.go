@@ -40,7 +40,7 @@ func (r *run) compare(ctx context.Context, now *Manifest) {
 // missingTables names the tables that the last backup had and this one has not,
 // if that can be told.
 func (r *run) missingTables(ctx context.Context, now *Manifest) (names []string, known bool) {
-	last, err := loadManifest(ctx, r.lastIn, r.res.Last.Name)
+	last, err := loadManifest(ctx, r.lastIn, r.res.Last.Name, r.res.Last.Size)
 	if err != nil {
 		return nil, false
 	}

@@ -22,6 +22,17 @@ const manifestKind = "escrowctl-backup"
 // come to this at 8 TB of SQL.
 const maxManifest = 512 << 20
 
+// leastManifest is what a manifest may have whatever its dump's size: the schema
+// of 100,000 tables, empty ones perhaps, and their members.
+const leastManifest = 64 << 20
+
+// manifestLimit bounds what is read of the manifest of a dump of size bytes. A
+// member of 4 MiB compresses to 40 KiB at the least that data are seen to, and
+// has 250 bytes in the manifest.
+func manifestLimit(size int64) int64 {
+	return min(maxManifest, leastManifest+max(size, 0)/100)
+}
+
 // Summary is what a list needs of a manifest. It stands first in the file, so
 // that listing reads only the head of each.
 type Summary struct {
@@ -71,14 +82,15 @@ func (m *Manifest) encode() ([]byte, error) {
 }
 
 // decodeManifest reads a manifest whole and checks that it is consistent and
-// that of the dump called name.
-func decodeManifest(r io.Reader, name string) (*Manifest, error) {
-	body, err := io.ReadAll(io.LimitReader(r, maxManifest+1))
+// that of the dump called name, of size bytes.
+func decodeManifest(r io.Reader, name string, size int64) (*Manifest, error) {
+	limit := manifestLimit(size)
+	body, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("manifest of %s: %w", name, err)
 	}
-	if len(body) > maxManifest {
-		return nil, fmt.Errorf("manifest of %s: %w: over %d bytes", name, ErrBadManifest, maxManifest)
+	if int64(len(body)) > limit {
+		return nil, fmt.Errorf("manifest of %s: %w: over %d bytes for a dump of %d", name, ErrBadManifest, limit, size)
 	}
 	var m Manifest
 	if err := json.Unmarshal(body, &m); err != nil {

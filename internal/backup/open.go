@@ -46,7 +46,7 @@ func Open(ctx context.Context, r store.Reader, name string, identities []age.Ide
 		return nil, err
 	}
 	o := &Opened{Store: r, Name: name, Size: obj.Size, ModTime: obj.ModTime, Kind: Indexed, identities: identities}
-	o.Manifest, err = loadManifest(ctx, r, name)
+	o.Manifest, err = loadManifest(ctx, r, name, o.Size)
 	switch {
 	case errors.Is(err, store.ErrNotExist):
 		return o, o.head(ctx)

@@ -65,7 +65,7 @@ func Verify(ctx context.Context, o VerifyOptions) (*Report, error) {
 		return nil, err
 	}
 	rep.Size = obj.Size
-	m, err := loadManifest(ctx, o.Store, o.Name)
+	m, err := loadManifest(ctx, o.Store, o.Name, obj.Size)
 	switch {
 	case err == nil:
 		err = o.indexed(ctx, m, rep)
