@@ -80,8 +80,9 @@ func TestDRTestHostile(t *testing.T) {
 		code      int
 	}{
 		// The program runs, and where it runs there is no network but itself.
-		{"CREATE TABLE public.seen (t text); COPY public.seen FROM PROGRAM 'touch " + marker + "; grep : /proc/net/dev | cut -d: -f1 | tr -d \" \"';\nDO $$ BEGIN IF EXISTS (SELECT FROM public.seen WHERE t <> 'lo') THEN RAISE 'it has a network'; END IF; RAISE 'alone: %', (SELECT string_agg(t, ',') FROM public.seen); END $$;", "alone: lo", 2},
-		{"COPY (SELECT 1) TO PROGRAM 'kill -9 -1'; SELECT pg_sleep(5);", "could not verify: restore: the ", 3},
+		{"CREATE TABLE public.seen (t text); DO $$ BEGIN EXECUTE $x$COPY public.seen FROM PROGRAM 'touch " + marker + "; grep : /proc/net/dev | cut -d: -f1 | tr -d \" \"'$x$; END $$;\nDO $$ BEGIN IF EXISTS (SELECT FROM public.seen WHERE t <> 'lo') THEN RAISE 'it has a network'; END IF; RAISE 'alone: %', (SELECT string_agg(t, ',') FROM public.seen); END $$;", "alone: lo", 2},
+		{"DO $$ BEGIN EXECUTE $x$COPY (SELECT 1) TO PROGRAM 'kill -9 -1'$x$; END $$; SELECT pg_sleep(5);", "could not verify: restore: the ", 3},
+		{"COPY (SELECT 1) TO PROGRAM 'touch " + marker + "';", "read or write a file or run a program", 2},
 		{"\\! touch " + marker, "psql meta-command", 2},
 	} {
 		file := s.plain(t, strings.Replace(string(dump), "\nCREATE TABLE ", "\n"+tt.sql+"\nCREATE TABLE ", 1))

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -100,6 +101,11 @@ func (e *Error) Unwrap() error { return e.Err }
 // ErrMetaCommand says that a dump holds a psql meta-command that pg_dump does
 // not write into a dump of one database.
 var ErrMetaCommand = errors.New("the dump holds a psql meta-command")
+
+// ErrServerFile says that a dump holds a COPY that reads or writes a file of the
+// server's, or runs a program there. It does not say that nothing else in the
+// dump does.
+var ErrServerFile = errors.New("the dump has the server read or write a file or run a program, which no pg_dump does: find out who changed it")
 
 // ErrRowCount says that the server took a different number of rows than the
 // dump holds.
@@ -293,6 +299,10 @@ func (l *loader) statement(ctx context.Context, p *sqldump.Part, s sqldump.State
 		at.Err = ErrMetaCommand
 		return &at
 	}
+	if isCopy(s.Text) {
+		at.Err = ErrServerFile
+		return &at
+	}
 	set := isSetting(s.Text)
 	if set && p.Section == sqldump.PreData {
 		l.preamble = append(l.preamble, text)
@@ -311,6 +321,12 @@ func (l *loader) statement(ctx context.Context, p *sqldump.Part, s sqldump.State
 	j.sql, j.at = text, at
 	return l.post.add(ctx, &j)
 }
+
+// isCopy reports whether a statement is a COPY. What is no member of rows and no
+// COPY FROM stdin is one that reads, writes or runs something on the server.
+func isCopy(stmt []byte) bool { return copyWord.Match(stmt) }
+
+var copyWord = regexp.MustCompile(`(?i)^copy\b`)
 
 // isSetting reports whether a statement changes only the session.
 func isSetting(stmt []byte) bool {
