@@ -396,3 +396,21 @@ func TestDeclaredMetrics(t *testing.T) {
 		}
 	}
 }
+
+// TestOddLastSuccess: a textfile that was tampered with keeps no alert quiet: a
+// last success that is no number, or yet to come, is none.
+func TestOddLastSuccess(t *testing.T) {
+	for _, odd := range []string{"NaN", "+Inf", "-Inf", "-1", "9e18", "4102444800"} {
+		dir := t.TempDir()
+		name := base("backup") + "_" + lastSuccessName
+		must(t, os.WriteFile(filepath.Join(dir, base("backup")+".prom"), []byte("# TYPE "+name+" gauge\n"+name+" "+odd+"\n"), 0o600))
+		r := newReporter(Options{TextfileDir: dir})
+		end := time.Unix(1767225660, 0)
+		if p := r.textfile(Report{Job: "backup", EndedAt: end}); p != nil {
+			t.Fatal(p)
+		}
+		if got := samples(t, filepath.Join(dir, base("backup")+".prom"))[name]; got != 0 {
+			t.Errorf("%s is kept as %v", odd, got)
+		}
+	}
+}

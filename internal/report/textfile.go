@@ -96,15 +96,19 @@ func replaceFile(path string, body []byte) error {
 	return f.CloseAtomicallyReplace()
 }
 
-// lastSuccess is the latest that the textfile or the caller knows of; 0 if none,
-// on which an alert for its age fires as it should.
+// lastSuccess is the latest that the textfile or the caller knows of and that can
+// be; 0 if none, on which an alert for its age fires as it should.
 func lastSuccess(before map[string]*dto.MetricFamily, rep Report) float64 {
 	var last float64
 	if !rep.LastSuccess.IsZero() {
 		last = unix(rep.LastSuccess)
 	}
 	for _, m := range before[base(rep.Job)+"_"+lastSuccessName].GetMetric() {
-		last = max(last, m.GetGauge().GetValue())
+		// NaN would make every comparison of an alert false, and a time to come
+		// would keep it quiet until then.
+		if v := m.GetGauge().GetValue(); v > last && v <= unix(rep.EndedAt) {
+			last = v
+		}
 	}
 	return last
 }
