@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // maxReply is how much of an answer is read, in bytes. INFO has some 6 kB.
@@ -213,7 +214,7 @@ func printable(s string) string {
 	const most = 100
 	s = strings.ToValidUTF8(s[:min(len(s), most)], "?")
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if !unicode.IsGraphic(r) {
 			return '?'
 		}
 		return r

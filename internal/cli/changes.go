@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strconv"
@@ -345,7 +346,12 @@ func (a *App) changesExportCommand() *cobra.Command {
 			if a.asJSON() {
 				return a.io.JSON(ui.Document("changes", withHash(picked)))
 			}
-			return write(a.io.Out, picked)
+			var b bytes.Buffer
+			if err := write(&b, picked); err != nil {
+				return err
+			}
+			_, err = io.WriteString(a.io.Out, ui.CleanLines(b.String()))
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "markdown", "`format`: markdown or csv")

@@ -112,7 +112,7 @@ func (a *App) changeCrontab(c crontabFile, dryRun bool, edit func(string) (strin
 		return false, nil
 	}
 	if dryRun {
-		_, err := fmt.Fprint(a.io.Out, schedule.Diff(c.name, c.name+" (new)", before, after))
+		_, err := fmt.Fprint(a.io.Out, ui.CleanLines(schedule.Diff(c.name, c.name+" (new)", before, after)))
 		return true, err
 	}
 	// Whoever edited it meanwhile must not lose that.

@@ -58,12 +58,12 @@ func (a *App) migrationDiffs(p *migration) error {
 		return nil
 	}
 	if p.config != "" {
-		if _, err := fmt.Fprint(a.io.Out, p.scrub(schedule.Diff("/dev/null", p.target, "", p.config))); err != nil {
+		if _, err := fmt.Fprint(a.io.Out, ui.CleanLines(p.scrub(schedule.Diff("/dev/null", p.target, "", p.config)))); err != nil {
 			return err
 		}
 	}
 	for _, c := range p.crontabs {
-		if _, err := fmt.Fprint(a.io.Out, p.scrub(schedule.Diff(c.name, c.name+" (new)", c.before, c.after))); err != nil {
+		if _, err := fmt.Fprint(a.io.Out, ui.CleanLines(p.scrub(schedule.Diff(c.name, c.name+" (new)", c.before, c.after)))); err != nil {
 			return err
 		}
 	}

@@ -107,7 +107,7 @@ func (a *App) restore(ctx context.Context, what string, f restoreFlags) error {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(a.io.Out, "would verify %s in %s and restore it into %s\n", ui.Clean(at.name), ui.Clean(at.store.Location()), target.Display())
+		_, err = fmt.Fprintf(a.io.Out, "would verify %s in %s and restore it into %s\n", ui.Clean(at.name), ui.Clean(at.store.Location()), ui.Clean(target.Display()))
 		return err
 	}
 	return a.job(ctx, d, restoreJob, func(ctx context.Context) (Outcome, error) {
@@ -266,7 +266,7 @@ func (a *App) showRestored(at located, target *postgres.Target, res *backup.Rest
 		return err
 	}
 	lines := []string{fmt.Sprintf("\n%s  %s rows of %s restored into %s in %s (verify %s, schema %s, load %s, index %s)", a.io.Paint(restoreStatus(res).String(), strings.ToUpper(restoreStatus(res).String())), ui.Count(res.Total),
-		ui.Plural(len(res.Rows), "table", "tables"), target.Display(), ui.Duration(res.Duration), ui.Duration(res.Check.Duration),
+		ui.Plural(len(res.Rows), "table", "tables"), ui.Clean(target.Display()), ui.Duration(res.Duration), ui.Duration(res.Check.Duration),
 		ui.Duration(res.Load.Schema), ui.Duration(res.Load.Load), ui.Duration(res.Load.Index))}
 	if res.SchemaObjects > 0 {
 		lines = append(lines, fmt.Sprintf("its schema is the one that was backed up: %s compared", ui.Plural(res.SchemaObjects, "object", "objects")))
@@ -275,7 +275,7 @@ func (a *App) showRestored(at located, target *postgres.Target, res *backup.Rest
 		lines = append(lines, fmt.Sprintf("fetched %s to load, spared %s", ui.Bytes(res.Fetched), ui.Bytes(res.Spared)))
 	}
 	if res.OldName != "" {
-		lines = append(lines, "the old database is kept as "+res.OldName+": restart the services that use "+target.Database())
+		lines = append(lines, ui.Clean("the old database is kept as "+res.OldName+": restart the services that use "+target.Database()))
 	}
 	_, err := fmt.Fprintln(a.io.Out, strings.Join(lines, "\n"))
 	return err

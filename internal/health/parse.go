@@ -8,6 +8,7 @@ import (
 	"math"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -131,7 +132,7 @@ func clean(s string) string {
 		s = strings.ToValidUTF8(s[:most], "") + "..."
 	}
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
+		if !unicode.IsGraphic(r) { // control characters, and marks that turn the direction of writing
 			return ' '
 		}
 		return r

@@ -15,6 +15,34 @@ func Clean(s string) string {
 	if clean(s) {
 		return s
 	}
+	return escaped(s)
+}
+
+// CleanLines makes text from outside harmless, such as a file that is shown as
+// it is: it keeps its lines and tabs, and what a terminal would obey is shown as
+// escapes.
+func CleanLines(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		body, ended := strings.CutSuffix(line, "\n")
+		for i, cell := range strings.Split(body, "\t") {
+			if i > 0 {
+				b.WriteByte('\t')
+			}
+			if clean(cell) {
+				b.WriteString(cell)
+			} else {
+				b.WriteString(escaped(cell))
+			}
+		}
+		if ended {
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
+}
+
+func escaped(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); {
 		r, size := utf8.DecodeRuneInString(s[i:])

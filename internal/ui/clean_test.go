@@ -47,5 +47,15 @@ func FuzzClean(f *testing.F) {
 		if again := Clean(got); again != got {
 			t.Errorf("Clean(Clean(%q)) = %q, not %q", in, again, got)
 		}
+		lines := CleanLines(in)
+		if strings.Count(lines, "\n") != strings.Count(in, "\n") || strings.Count(lines, "\t") != strings.Count(in, "\t") || CleanLines(lines) != lines {
+			t.Errorf("CleanLines(%q) = %q", in, lines)
+		}
+		if !clean(strings.NewReplacer("\n", "", "\t", "").Replace(lines)) {
+			t.Errorf("CleanLines(%q) = %q: not clean", in, lines)
+		}
+		if clean(in) && lines != in {
+			t.Errorf("CleanLines(%q) = %q: it was clean", in, lines)
+		}
 	})
 }
