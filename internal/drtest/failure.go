@@ -44,7 +44,8 @@ func (r *run) failure(ctx context.Context, err error) check.Result {
 // ours says whether it was not the server that refused a statement, but the
 // loader.
 func ours(err error) bool {
-	return errors.Is(err, sqlload.ErrMetaCommand) || errors.Is(err, sqlload.ErrRowCount) || errors.Is(err, sqlload.ErrOpenTransaction)
+	return errors.Is(err, sqlload.ErrMetaCommand) || errors.Is(err, sqlload.ErrServerFile) || errors.Is(err, sqlload.ErrRowCount) ||
+		errors.Is(err, sqlload.ErrOpenTransaction)
 }
 
 // exhausted words that it was the server which failed, and not the backup.
@@ -82,7 +83,7 @@ func statementFailed(e *sqlload.Error) check.Result {
 	var pg *pgconn.PgError
 	m := createExtension.FindStringSubmatch(e.Statement)
 	switch {
-	case errors.Is(e, sqlload.ErrMetaCommand):
+	case errors.Is(e, sqlload.ErrMetaCommand), errors.Is(e, sqlload.ErrServerFile):
 		c.Action = "do not run this dump through psql: pg_dump writes no such command, so somebody else did"
 	case m != nil && errors.As(e, &pg) && (pg.Code == "0A000" || pg.Code == "58P01" || strings.Contains(pg.Message, "extension")):
 		c.Summary = fmt.Sprintf("line %d: the server has no extension %s: %s", e.Line, strings.Trim(m[1], `"`), pg.Message)
