@@ -18,7 +18,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/stellarescrow/escrowctl/internal/envfile"
 	"github.com/stellarescrow/escrowctl/internal/nofollow"
 )
@@ -182,9 +181,20 @@ func (l *Log) anchor(h head) error {
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	// The temporary name is one that nobody can have put a link under.
-	err = renameio.WriteFile(filepath.Join(l.Dir, headName), append(body, '\n'), 0o600,
-		renameio.WithTempDir(l.Dir), renameio.WithStaticPermissions(0o600))
+	// The name is always the same, so that what a killed process leaves goes with
+	// the next entry. It is made anew, for it may be somebody else's link.
+	tmp := filepath.Join(l.Dir, "."+headName+".tmp")
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("journal: %w", err)
+	}
+	f, err := nofollow.Open(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	_, err = f.Write(append(body, '\n'))
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(tmp, filepath.Join(l.Dir, headName))
+	}
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
