@@ -17,28 +17,30 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/shirou/gopsutil/v4/disk"
 	"github.com/stellarescrow/escrowctl/internal/backup"
 	"github.com/stellarescrow/escrowctl/internal/pgengine"
+	"github.com/stellarescrow/escrowctl/internal/pgengine/docker"
 	"github.com/stellarescrow/escrowctl/internal/schema"
 	"github.com/stellarescrow/escrowctl/internal/sqldump"
+	"github.com/stellarescrow/escrowctl/internal/state"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
 // oneServer is an engine whose servers are all the same one, which has to be
 // empty each time: starting 300 would take ten minutes.
-type oneServer struct {
-	pg *testenv.PG
-	t  testing.TB
-}
+type oneServer struct{ pgengine.Instance }
 
-func (e oneServer) Name() string { return "local" }
+func (e oneServer) Name() string { return e.Info().Engine }
 
 func (e oneServer) Start(ctx context.Context, _ pgengine.Spec) (pgengine.Instance, error) {
 	return e, e.drop(ctx)
 }
+
+func (e oneServer) Close(context.Context) error { return nil }
 
 func (e oneServer) drop(ctx context.Context) error {
 	conn, err := e.Connect(ctx, "postgres")
@@ -50,22 +52,26 @@ func (e oneServer) drop(ctx context.Context) error {
 	return err
 }
 
-func (e oneServer) Connect(ctx context.Context, db string) (*pgconn.PgConn, error) {
+// testServer is a server of the test's own, in the place of the local engine's.
+type testServer struct{ pg *testenv.PG }
+
+func (e testServer) Connect(ctx context.Context, db string) (*pgconn.PgConn, error) {
 	return pgconn.Connect(ctx, e.pg.SocketURL(db))
 }
-func (e oneServer) Info() pgengine.Info {
+func (e testServer) Info() pgengine.Info {
 	return pgengine.Info{Engine: "local", Storage: pgengine.Disk}
 }
-func (e oneServer) Psql(string) string          { return "" }
-func (e oneServer) Died() string                { return "" }
-func (e oneServer) Close(context.Context) error { return nil }
+func (e testServer) Psql(string) string          { return "" }
+func (e testServer) Died() string                { return "" }
+func (e testServer) Close(context.Context) error { return nil }
 
 // corpus makes bad backups of one good one, and tests them.
 type corpus struct {
-	pg   *testenv.PG
-	dump []byte // pg_dump's text
-	sch  *schema.Schema
-	name string
+	pg      *testenv.PG
+	servers oneServer
+	dump    []byte // pg_dump's text
+	sch     *schema.Schema
+	name    string
 }
 
 // corpusSQL is a database as small as the platform's essentials: cheap to
@@ -87,8 +93,29 @@ func newCorpus(t *testing.T) *corpus {
 		t.Setenv("TMPDIR", memory) // databases made and dropped are files made and removed
 	}
 	c := &corpus{pg: testenv.Postgres(t), name: "stellar_escrow_20260101T020000Z.sql.gz"}
+	c.servers = oneServer{testServer{c.pg}}
 	c.dump, c.sch = c.dumpOf(t, "app", corpusSQL)
 	return c
+}
+
+// inContainer has the backups tested in a container of the Docker engine's.
+func (c *corpus) inContainer(t *testing.T) {
+	t.Helper()
+	image := testenv.PostgresImage(t)
+	testenv.Docker(t)
+	e, err := docker.Open(t.Context(), "", time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Close() })
+	in, err := e.Start(t.Context(), pgengine.Spec{
+		Image: image, Run: "corpus-" + randomLetters(), Owner: state.Here(), Expires: time.Now().Add(time.Hour), SQL: 10 << 20, Storage: pgengine.Memory, Log: t.Logf,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = in.Close(context.Background()) })
+	c.servers = oneServer{in}
 }
 
 // dumpOf makes a database and dumps it.
@@ -190,7 +217,7 @@ func gunzipped(file []byte) ([]byte, bool) {
 func (c *corpus) test(t *testing.T, path string, env ...string) (code int, said string) {
 	t.Helper()
 	inv := invoke(t, append([]string{"DATABASE_URL=" + c.pg.SocketURL("app")}, env...)...)
-	inv.servers = oneServer{c.pg, t}
+	inv.servers = c.servers
 	code = inv.run(t, "dr-test", path)
 	return code, inv.out.String() + inv.errs.String()
 }
@@ -339,9 +366,20 @@ func TestFlippedManifest(t *testing.T) {
 	t.Logf("%d of 60 change nothing that is compared", passed)
 }
 
-// TestBadBackups: each fault by its own name.
+// TestBadBackups: each fault by its own name, whatever runs the server.
 func TestBadBackups(t *testing.T) {
 	c := newCorpus(t)
+	t.Run("local", func(t *testing.T) { badBackups(t, c) })
+	t.Run("docker", func(t *testing.T) {
+		c.inContainer(t)
+		if code, said := c.test(t, c.indexed(t, t.TempDir(), c.dump, nil)); code != 0 || !strings.Contains(said, "PASS") {
+			t.Fatalf("the good one: exit %d:\n%s", code, said)
+		}
+		badBackups(t, c)
+	})
+}
+
+func badBackups(t *testing.T, c *corpus) {
 	plain := func(text []byte) func(string) string {
 		return func(dir string) string { return c.plain(t, dir, gzipped(t, text)) }
 	}
@@ -351,7 +389,7 @@ func TestBadBackups(t *testing.T) {
 	index := func(text []byte) func(string) string {
 		return func(dir string) string { return c.indexed(t, dir, text, nil) }
 	}
-	other, _ := c.dumpOf(t, "blog", "CREATE TABLE posts (id int); CREATE TABLE tags (id int); CREATE TABLE authors (id int); INSERT INTO posts VALUES (1)")
+	other, _ := c.dumpOf(t, "blog of "+c.servers.Name(), "CREATE TABLE posts (id int); CREATE TABLE tags (id int); CREATE TABLE authors (id int); INSERT INTO posts VALUES (1)")
 	copyOf := func(table string) string { return `(?s)COPY public\.` + table + ` .*?\n\\\.\n` }
 	empty := replaced(t, c.dump, `(?s)(COPY public\.\w+ [^\n]*;\n).*?\\\.\n`, "$1\\.\n")
 	none := replaced(t, c.dump, copyOf(`\w+`), "")
@@ -381,7 +419,7 @@ func TestBadBackups(t *testing.T) {
 		{"a sequence left behind", index(replaced(t, c.dump, `setval\('public.trades_id_seq', \d+, true\)`, "setval('public.trades_id_seq', 1, true)")),
 			[]string{"sequences: 1 behind their columns: sequence public.trades_id_seq: its next value is 2, but the largest public.trades.id is 2500"}},
 		{"a newer major, plain", plain(replaced(t, c.dump, `Dumped from database version [^\n]*`, "Dumped from database version 99.1")),
-			[]string{`the dump is from PostgreSQL 99\.1 and cannot be restored on \d+`, "postgresql-99"}},
+			[]string{`the dump is from PostgreSQL 99\.1 and cannot be restored on \d+`, "postgresql-99|--image"}},
 		{"a newer major, indexed", index(replaced(t, c.dump, `Dumped from database version [^\n]*`, "Dumped from database version 99.1")),
 			[]string{`the dump is from PostgreSQL 99\.1 and cannot be restored on \d+`}},
 		{"an extension that is not there", index(replaced(t, c.dump, `CREATE TABLE public.trades`, "CREATE EXTENSION IF NOT EXISTS postgis WITH SCHEMA public;\nCREATE TABLE public.trades")),
