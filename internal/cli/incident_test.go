@@ -35,7 +35,7 @@ type incidentBed struct {
 func newIncidentBed(t *testing.T, env ...string) *incidentBed {
 	t.Helper()
 	b := &incidentBed{am: testenv.Alertmanager(t, ""), now: time.Now().UTC().Truncate(time.Second)}
-	b.inv = invoke(t, append([]string{"ESCROWCTL_ALERTMANAGER_URL=" + b.am.URL, "ESCROWCTL_SHIFT_CHECK_TIMEOUT=30s"}, env...)...)
+	b.inv = invoke(t, append([]string{"ESCROWCTL_ALERTMANAGER_URL=" + b.am.URL}, env...)...)
 	b.inv.io.Now = func() time.Time { return b.now }
 	b.state = filepath.Join(mustGetwd(t), "state")
 	return b
@@ -61,7 +61,7 @@ func (b *incidentBed) run(t *testing.T, code int, args ...string) string {
 // fingerprint is that of an alert of the Alertmanager.
 func (b *incidentBed) fingerprint(t *testing.T, name string) string {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		list, _, err := health.ListAlerts(t.Context(), httpx.New(), b.am.URL)
 		if err != nil {
 			t.Fatal(err)

@@ -29,7 +29,7 @@ type jobRun struct {
 func newJob(t *testing.T, env ...string) *jobRun {
 	t.Helper()
 	sink := testenv.NewSink(t)
-	env = append([]string{"API_BASE_URL=" + sink.URL, "ESCROWCTL_REPORT_API_METRICS=auto", "BACKUP_ALERT_WEBHOOK=" + sink.WebhookURL(), "ESCROWCTL_REPORT_TIMEOUT=300ms"}, env...)
+	env = append([]string{"API_BASE_URL=" + sink.URL, "ESCROWCTL_REPORT_API_METRICS=auto", "BACKUP_ALERT_WEBHOOK=" + sink.WebhookURL(), "ESCROWCTL_REPORT_TIMEOUT=30s"}, env...)
 	j := &jobRun{invocation: invoke(t, env...), sink: sink}
 	d, err := j.open(changes)
 	if err != nil {

@@ -11,6 +11,9 @@ import (
 	"github.com/stellarescrow/escrowctl/internal/ui"
 )
 
+// patience is how long a test waits for what takes moments on an idle machine.
+const patience = 3 * time.Minute
+
 // testNow is when every test runs.
 func testNow() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 
@@ -20,13 +23,14 @@ type invocation struct {
 	out, errs bytes.Buffer
 }
 
-// invoke prepares an invocation in an empty directory with nothing but env.
+// invoke prepares an invocation in an empty directory with nothing but env. A
+// check may take its time, as on a busy machine, unless env says other.
 func invoke(t *testing.T, env ...string) *invocation {
 	t.Helper()
 	dir := t.TempDir()
 	t.Chdir(dir)
 	inv := new(invocation)
-	env = append([]string{"HOME=" + dir, "ESCROWCTL_STATE_DIR=" + filepath.Join(dir, "state"), "ESCROWCTL_REPORT_API_METRICS=off"}, env...)
+	env = append([]string{"HOME=" + dir, "ESCROWCTL_STATE_DIR=" + filepath.Join(dir, "state"), "ESCROWCTL_REPORT_API_METRICS=off", "ESCROWCTL_SHIFT_CHECK_TIMEOUT=30s"}, env...)
 	inv.App = New(&ui.IO{Out: &inv.out, Err: &inv.errs, Now: testNow}, env, Build{Version: "v1.2.3", Commit: "abc", Date: "2026-01-01T00:00:00Z"})
 	return inv
 }

@@ -50,10 +50,10 @@ func newGrafanaBed(t *testing.T) *grafanaBed {
 	})
 	b.env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "ESCROWCTL_STATE_DIR=" + b.state, "COMPOSE_PROJECT_NAME=" + b.project.Name,
-		"ESCROWCTL_GRAFANA_URL=" + b.url, "ESCROWCTL_API_URL=off", "BACKUP_ALERT_WEBHOOK=" + b.sink.WebhookURL(), "ESCROWCTL_REPORT_API_METRICS=off", "ESCROWCTL_KEYS_TIMEOUT=60s",
+		"ESCROWCTL_GRAFANA_URL=" + b.url, "ESCROWCTL_API_URL=off", "BACKUP_ALERT_WEBHOOK=" + b.sink.WebhookURL(), "ESCROWCTL_REPORT_API_METRICS=off", "ESCROWCTL_KEYS_TIMEOUT=60s", testenv.ComposePatience,
 	}
 	g := &grafanaBed{b}
-	limit := time.Now().Add(time.Minute)
+	limit := time.Now().Add(patience)
 	for g.login(oldGrafana) != http.StatusOK {
 		if time.Now().After(limit) {
 			t.Fatalf("Grafana answers %d", g.login(oldGrafana))

@@ -68,7 +68,7 @@ func newRotationBed(t *testing.T) *rotationBed {
 	})
 	b.env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "ESCROWCTL_STATE_DIR=" + b.state, "COMPOSE_PROJECT_NAME=" + b.project.Name,
-		"ESCROWCTL_API_URL=" + b.url, "BACKUP_ALERT_WEBHOOK=" + b.sink.WebhookURL(), "ESCROWCTL_REPORT_API_METRICS=off", "ESCROWCTL_KEYS_TIMEOUT=60s",
+		"ESCROWCTL_API_URL=" + b.url, "BACKUP_ALERT_WEBHOOK=" + b.sink.WebhookURL(), "ESCROWCTL_REPORT_API_METRICS=off", "ESCROWCTL_KEYS_TIMEOUT=60s", testenv.ComposePatience,
 	}
 	b.wait(t, oldKey, 200)
 	return b
@@ -115,7 +115,7 @@ func askAt(url, key string) int {
 
 func (b *rotationBed) wait(t *testing.T, key string, want int) {
 	t.Helper()
-	limit := time.Now().Add(time.Minute)
+	limit := time.Now().Add(patience)
 	for b.ask(key) != want {
 		if time.Now().After(limit) {
 			t.Fatalf("the API answers %d, want %d", b.ask(key), want)
@@ -187,6 +187,23 @@ func (c *client) use(key string) {
 	c.key = key
 }
 
+// more waits for further answers.
+func (c *client) more(t *testing.T, n int) {
+	t.Helper()
+	before := c.count()
+	for end := time.Now().Add(patience); c.count() < before+n; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("no answer any more")
+		}
+	}
+}
+
+func (c *client) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.answered + c.refused
+}
+
 func (c *client) end() {
 	close(c.stop)
 	c.done.Wait()
@@ -246,6 +263,7 @@ func TestRotation(t *testing.T) {
 	b.offset = 4 * 24 * time.Hour
 	moves.use(web) // during the week
 	b.must(t, 3, "rotate-keys", "retire", "API_KEYS")
+	stays.more(t, 20)
 	stays.end()
 	b.offset = 9 * 24 * time.Hour
 	if out := b.must(t, 0, "rotate-keys", "retire", "API_KEYS", "--dry-run"); !strings.Contains(out, "cannot be known") {
@@ -255,9 +273,10 @@ func TestRotation(t *testing.T) {
 	if !strings.Contains(out, "API_KEYS is retired") || !strings.Contains(out, "cannot be known") {
 		t.Errorf("retire says %s", out)
 	}
-	time.Sleep(300 * time.Millisecond)
-	moves.end()
-	comes.end()
+	for _, c := range []*client{moves, comes} {
+		c.more(t, 20)
+		c.end()
+	}
 	for name, c := range map[string]*client{"stays": stays, "moves": moves, "comes": comes} {
 		t.Logf("client that %s: %d answered, %d refused, %d without an answer; longest gap %s", name, c.answered, c.refused, c.silent, c.longest)
 		if c.refused > 0 || c.answered < 20 {
@@ -342,7 +361,7 @@ func TestRunbookStepsFail(t *testing.T) {
 func TestRotationRollsBack(t *testing.T) {
 	t.Parallel()
 	b := newRotationBed(t)
-	b.env = append(b.env, "ESCROWCTL_KEYS_TIMEOUT=5s")
+	b.env = append(b.env, "ESCROWCTL_KEYS_TIMEOUT=20s") // for which the rollback must do, too
 	original := read(t, b.project.EnvFile())
 	handed := t.TempDir()
 	b.must(t, 0, "rotate-keys", "start", "API_KEYS", "--out", handed)

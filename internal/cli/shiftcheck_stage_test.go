@@ -72,9 +72,9 @@ func putOnStage(t *testing.T) *stage {
 		"ESCROWCTL_GRAFANA_URL": testenv.Serve(t, s.grafana), "GRAFANA_ADMIN_PASSWORD": "hunter2",
 		"ESCROWCTL_ALERTMANAGER_URL": s.alerts.URL, "ESCROWCTL_PROMETHEUS_URL": prometheus.URL,
 		"CERT_DOMAIN": "stellarescrow.app", "ESCROWCTL_CERTS_ADDRESS": address, "ESCROWCTL_CERTS_CA": ca,
-		"ESCROWCTL_SHIFT_CHECK_TIMEOUT": "20s", "ESCROWCTL_SHIFT_CHECK_DELIVER_WITHIN": "1s",
+		"ESCROWCTL_SHIFT_CHECK_TIMEOUT": "60s", "ESCROWCTL_SHIFT_CHECK_DELIVER_WITHIN": "1s",
 		// The machine that runs the test may be slow and nearly full.
-		"ESCROWCTL_THRESHOLDS_TTFB_WARNING": "5s", "ESCROWCTL_THRESHOLDS_TTFB_CRITICAL": "10s",
+		"ESCROWCTL_THRESHOLDS_TTFB_WARNING": "30s", "ESCROWCTL_THRESHOLDS_TTFB_CRITICAL": "40s",
 		"ESCROWCTL_THRESHOLDS_DISK_USAGE_WARNING": "0.985", "ESCROWCTL_THRESHOLDS_DISK_USAGE_CRITICAL": "0.99",
 		"USER": "alice",
 	}
@@ -171,7 +171,7 @@ func (s *stage) look(t *testing.T, change map[string]string) map[string]shiftRes
 func (s *stage) until(t *testing.T, change map[string]string, wanted func(map[string]shiftResult) bool) map[string]shiftResult {
 	t.Helper()
 	var all map[string]shiftResult
-	for end := time.Now().Add(40 * time.Second); ; time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
 		if all = s.look(t, change); wanted(all) || time.Now().After(end) {
 			return all
 		}
