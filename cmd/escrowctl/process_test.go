@@ -17,7 +17,7 @@ import (
 )
 
 // soon is when what happens at once has happened, on a busy machine too.
-const soon = 10 * time.Second
+const soon = 2 * time.Minute
 
 // bare is escrowctl with nothing but what env names.
 func bare(t *testing.T, env []string, args ...string) *exec.Cmd {
@@ -108,7 +108,7 @@ func TestSignalsEndARun(t *testing.T) {
 
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	sink := testenv.NewSink(t)
-	sink.SetDelay("", time.Minute)
+	sink.SetDelay("", time.Hour)
 	cmd, stderr := stuck(t, nil, "BACKUP_ALERT_WEBHOOK="+sink.WebhookURL(), "ESCROWCTL_REPORT_TIMEOUT=1m")
 	send(t, cmd, syscall.SIGTERM)
 	for deadline := time.Now().Add(soon); len(sink.Requests()) == 0; time.Sleep(10 * time.Millisecond) {
@@ -117,7 +117,8 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 		}
 	}
 	send(t, cmd, syscall.SIGINT)
-	if code := ended(t, cmd); code != 143 {
+	// One that waits for its report to be taken says so.
+	if code := ended(t, cmd); code != 143 || strings.Contains(stderr.String(), "webhook") {
 		t.Errorf("exit %d, want 143: %s", code, stderr)
 	}
 }

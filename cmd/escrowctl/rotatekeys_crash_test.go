@@ -87,8 +87,15 @@ func TestKilledInCompose(t *testing.T) {
 			t.Fatalf("%q: exit %d, want %d: %s%s", args, got, code, out, errs)
 		}
 	}
+	run(0, "rotate-keys", "start", "API_KEYS", "--out", t.TempDir())
+	run(0, "rotate-keys", "notify", "API_KEYS", "--manual")
+	start := time.Now()
+	run(0, "rotate-keys", "activate", "API_KEYS")
+	undisturbed := time.Since(start)
+	run(0, "rotate-keys", "rollback", "API_KEYS")
+	t.Logf("undisturbed it takes %s", undisturbed)
 	kills := 0
-	moments := []time.Duration{0, 1500 * time.Millisecond, 3 * time.Second}
+	moments := []time.Duration{0, undisturbed / 4, undisturbed / 2}
 	for i, after := range moments {
 		all := i != 1
 		what := fmt.Sprintf("killed %s into the recreate, Compose too: %v", after, all)
@@ -125,7 +132,7 @@ func TestKilledInCompose(t *testing.T) {
 	// A password, whose server is what is being recreated.
 	for i, name := range []string{"REDIS_PASSWORD", "POSTGRES_PASSWORD"} {
 		what := name + " killed in the recreate"
-		if p.killInCompose(t, time.Second, true, "rotate-keys", name) {
+		if p.killInCompose(t, undisturbed/4, true, "rotate-keys", name) {
 			kills++
 		}
 		if i == 0 {
@@ -162,7 +169,7 @@ func (p *platform) worksWithItsOwn(t *testing.T, what string) {
 	script := `psql -X -q "$DATABASE_URL" -c "select 1" && pw=${REDIS_URL#*//:} && REDISCLI_AUTH=${pw%@*} redis-cli -h redis ping | grep PONG`
 	var out []byte
 	var err error
-	for range 20 { // it may be starting
+	for end := time.Now().Add(soon); time.Now().Before(end); time.Sleep(500 * time.Millisecond) { // it may be starting
 		ids := p.containers("backup")
 		if len(ids) != 1 {
 			t.Fatalf("%s: backup has %d containers", what, len(ids))
@@ -170,7 +177,6 @@ func (p *platform) worksWithItsOwn(t *testing.T, what string) {
 		if out, err = exec.Command("docker", "exec", ids[0], "sh", "-c", script).CombinedOutput(); err == nil {
 			return
 		}
-		time.Sleep(500 * time.Millisecond)
 	}
 	t.Errorf("%s: the service backup: %v: %s", what, err, out)
 }

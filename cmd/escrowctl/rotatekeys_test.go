@@ -104,7 +104,7 @@ func newPlatform(t *testing.T) *platform {
 	p.env = append(env, "TEST_ESCROWCTL_MAIN=1", "PATH="+os.Getenv("PATH"), "HOME="+t.TempDir(), "COMPOSE_PROJECT_NAME="+p.project.Name,
 		"ESCROWCTL_STATE_DIR="+p.state, "ESCROWCTL_API_URL="+p.api, fmt.Sprintf("ESCROWCTL_GRAFANA_URL=http://127.0.0.1:%d", grafanaPort),
 		"ESCROWCTL_COMPOSE_ENV_FILE="+p.project.EnvFile(), "S3_BUCKET=s3://"+p.bucket, "ESCROWCTL_S3_STORAGE_CLASS=", "ESCROWCTL_JOURNAL_MIRROR=true",
-		"BACKUP_ALERT_WEBHOOK="+p.sink.WebhookURL(), "API_BASE_URL="+p.sink.URL, "ESCROWCTL_REPORT_API_METRICS=on", "ESCROWCTL_REPORT_TEXTFILE_DIR="+p.files, "ESCROWCTL_KEYS_TIMEOUT=90s")
+		"BACKUP_ALERT_WEBHOOK="+p.sink.WebhookURL(), "API_BASE_URL="+p.sink.URL, "ESCROWCTL_REPORT_API_METRICS=on", "ESCROWCTL_REPORT_TEXTFILE_DIR="+p.files, "ESCROWCTL_KEYS_TIMEOUT=90s", testenv.ComposePatience)
 	for limit := time.Now().Add(5 * time.Minute); p.ask(markerAPIKey) != http.StatusOK || !p.healthy("postgres"); time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatalf("the API answers %d, postgres is healthy: %v", p.ask(markerAPIKey), p.healthy("postgres"))
