@@ -3,6 +3,7 @@ package certs_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -225,28 +226,45 @@ func (s *stack) due(t *testing.T) {
 }
 
 // runbookRenewal is the regression that this command is for: the runbook's own
-// two commands. The first hangs and renews nothing; the second ends well and
-// does nothing, with a configuration that nginx refuses.
+// two commands. The first goes to sleep for half a day and renews nothing; the
+// second ends well and does nothing, with a configuration that nginx refuses.
 func (s *stack) runbookRenewal(t *testing.T) {
 	dockerCompose := s.composeFile(t)
 	before := s.certificate(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	out, err := dockerCompose(ctx, "run", "--rm", "-T", "certbot", "renew", "--force-renewal")
-	if ctx.Err() == nil {
-		t.Errorf("it ended: %v: %s", err, out)
-	}
+	ended := make(chan string, 1)
+	go func() {
+		out, err := dockerCompose(ctx, "run", "--rm", "-T", "certbot", "renew", "--force-renewal")
+		ended <- fmt.Sprintf("%v: %s", err, out)
+	}()
+	s.eventually(t, "the command sleeps", func() bool {
+		select {
+		case said := <-ended:
+			t.Fatalf("it ended: %s", said)
+		default:
+		}
+		left := s.oneoffs(t)
+		return len(left) == 1 && strings.Contains(s.top(t, left[0]), "sleep 12h")
+	})
+	cancel()
+	<-ended
 	if !s.certificate(t).Equal(before) {
 		t.Error("it renewed")
 	}
-	s.removeOneoffs(t)
+	for _, id := range s.oneoffs(t) { // which a killed docker compose run leaves
+		s.docker.Remove(t, id)
+	}
 
 	s.configure(t, nginxConf("/etc/nginx/placeholder", unbindable))
-	out, err = dockerCompose(t.Context(), "exec", "-T", "nginx", "nginx", "-s", "reload")
+	out, err := dockerCompose(t.Context(), "exec", "-T", "nginx", "nginx", "-s", "reload")
 	if err != nil {
 		t.Errorf("nginx -s reload was expected to end well: %v: %s", err, out)
 	}
-	time.Sleep(time.Second)
+	s.eventually(t, "nginx refuses its configuration", func() bool {
+		said, err := exec.Command("docker", "logs", "--tail", "20", s.nginx).CombinedOutput()
+		return err == nil && strings.Contains(string(said), "bind() to 192.0.2.1:444 failed")
+	})
 	if !s.served(t).Equal(before) {
 		t.Error("it reloaded a configuration that it refuses")
 	}
@@ -285,21 +303,6 @@ func (s *stack) composeFile(t *testing.T) func(ctx context.Context, args ...stri
 		cmd.WaitDelay = time.Second
 		out, err := cmd.CombinedOutput()
 		return string(out), err
-	}
-}
-
-// removeOneoffs ends what a killed docker compose run leaves.
-func (s *stack) removeOneoffs(t *testing.T) {
-	t.Helper()
-	ids, err := exec.Command("docker", "ps", "-aq", "--filter", "label=com.docker.compose.project="+s.project.Name(), "--filter", "label=com.docker.compose.oneoff=True").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(strings.Fields(string(ids))) != 1 {
-		t.Errorf("the hanging command left containers %q", ids)
-	}
-	for _, id := range strings.Fields(string(ids)) {
-		s.docker.Remove(t, id)
 	}
 }
 
@@ -381,6 +384,9 @@ func (s *stack) nginxBroken(t *testing.T) {
 	if out, err := exec.Command("docker", "exec", "-d", s.nginx, "busybox", "nc", "-ll", "-p", "8443", "-e", "true").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	s.eventually(t, "port 8443 is taken", func() bool {
+		return exec.Command("docker", "exec", s.nginx, "grep", "-q", ":20FB .* 0A ", "/proc/net/tcp", "/proc/net/tcp6").Run() == nil
+	})
 	s.configure(t, nginxConf(live, "listen 8443 ssl;"))
 	o := s.options()
 	o.Patience = 5 * time.Second
@@ -437,10 +443,7 @@ func (s *stack) timeLimit(t *testing.T) {
 	if r.Outcome != certs.Failed {
 		t.Errorf("outcome %s", r.Outcome)
 	}
-	s.eventually(t, "no one-off is left", func() bool {
-		ids, err := exec.Command("docker", "ps", "-aq", "--filter", "label=com.docker.compose.project="+s.project.Name(), "--filter", "label=com.docker.compose.oneoff=True").Output()
-		return err == nil && len(ids) == 0
-	})
+	s.eventually(t, "no one-off is left", func() bool { return len(s.oneoffs(t)) == 0 })
 }
 
 type hanging struct{ *compose.Service }

@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -98,8 +99,7 @@ func newStack(t *testing.T) *stack {
 	s.learnRoots(t)
 	// The loop's first round holds certbot's lock.
 	s.eventually(t, "certbot's loop sleeps", func() bool {
-		top, err := exec.Command("docker", "top", s.certbot, "-o", "pid,args").Output()
-		return err == nil && strings.Contains(string(top), "sleep 12h")
+		return strings.Contains(s.top(t, s.certbot), "sleep 12h")
 	})
 	return s
 }
@@ -140,12 +140,12 @@ func (s *stack) learnRoots(t *testing.T) {
 
 func (s *stack) eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if ok() {
 			return
 		}
 	}
-	t.Fatalf("not within a minute: %s", what)
+	t.Fatalf("not within three minutes: %s", what)
 }
 
 // nginxConf serves challenges, and the certificate in a directory. In the place
@@ -179,11 +179,45 @@ func (s *stack) configure(t *testing.T, conf string) {
 	s.docker.Put(t, s.nginx, map[string]string{"/etc/nginx/nginx.conf": conf})
 }
 
-// reload makes nginx read its configuration and waits until it has.
+// reload makes nginx read its configuration and waits until it has: others do the
+// work then.
 func (s *stack) reload(t *testing.T) {
 	t.Helper()
+	before := s.workers(t)
 	s.docker.Exec(t, s.nginx, "nginx", "-s", "reload")
-	time.Sleep(500 * time.Millisecond)
+	s.eventually(t, "nginx has other workers", func() bool {
+		now := s.workers(t)
+		return len(now) > 0 && !slices.ContainsFunc(now, func(pid string) bool { return slices.Contains(before, pid) })
+	})
+}
+
+// workers are nginx's processes that take connections.
+func (s *stack) workers(t *testing.T) []string {
+	t.Helper()
+	var pids []string
+	for line := range strings.Lines(s.top(t, s.nginx)) {
+		if fields := strings.Fields(line); strings.HasSuffix(strings.TrimSpace(line), "nginx: worker process") {
+			pids = append(pids, fields[0])
+		}
+	}
+	return pids
+}
+
+// top lists the processes in a container; nothing if it has gone.
+func (s *stack) top(t *testing.T, id string) string {
+	t.Helper()
+	out, _ := exec.Command("docker", "top", id, "-o", "pid,args").Output()
+	return string(out)
+}
+
+// oneoffs are the project's containers of docker compose run.
+func (s *stack) oneoffs(t *testing.T) []string {
+	t.Helper()
+	ids, err := exec.Command("docker", "ps", "-aq", "--filter", "label=com.docker.compose.project="+s.project.Name(), "--filter", "label=com.docker.compose.oneoff=True").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(ids))
 }
 
 // options are those of escrowctl certs renew on this stack.
