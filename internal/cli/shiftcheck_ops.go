@@ -264,7 +264,7 @@ func (d *deps) diskProbe() check.Probe {
 	}
 	opt.Roles = []health.DiskRole{{Name: "backups", Find: func(context.Context) (string, error) {
 		if _, err := os.Stat(d.cfg.Backup.Dir); err != nil {
-			return "", nil // which is for the check of backups
+			return "", nil //nolint:nilerr // which is for the check of backups
 		}
 		return d.cfg.Backup.Dir, nil
 	}}, {Name: health.DockersData, Find: func(ctx context.Context) (string, error) {

@@ -87,7 +87,7 @@ func (p *Project) followVolumes(t testing.TB) (stop func() []string) {
 						p.docker.watchdog.tell(t, "volume %s", m.Name)
 					}
 				}
-			case <-stream.Err:
+			case <-stream.Err: //nolint:errcheck // the engine is gone, and the volumes with it
 				return
 			}
 		}

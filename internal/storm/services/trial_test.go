@@ -21,7 +21,6 @@ type bed struct {
 	*kit.Host
 	sink      *testenv.Sink
 	textfiles string
-	now       *kit.Hold // of the trial under way
 }
 
 // newBed sets a host up in a world; env is added to what every run has.

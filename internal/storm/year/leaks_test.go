@@ -94,7 +94,7 @@ func (l *leaks) files(swept bool, now time.Time) []string {
 	for _, dir := range []string{l.state, l.metrics} {
 		_ = filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
 			if err != nil || e.IsDir() || !strings.HasPrefix(e.Name(), ".") || strings.HasSuffix(e.Name(), ".lock") {
-				return nil
+				return nil //nolint:nilerr // gone meanwhile
 			}
 			if info, err := e.Info(); err == nil && now.Sub(info.ModTime()) > 36*time.Hour {
 				out = append(out, "file "+path)
@@ -162,7 +162,7 @@ func (l *leaks) containers() []string {
 func size(dir string) (files int, bytes int64) {
 	_ = filepath.WalkDir(dir, func(_ string, e os.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
-			return nil
+			return nil //nolint:nilerr // gone meanwhile
 		}
 		if info, err := e.Info(); err == nil {
 			files++

@@ -252,7 +252,7 @@ func (s *stage) age(t *testing.T) {
 	for _, dir := range []string{"state", "metrics", "tmp"} {
 		_ = filepath.WalkDir(s.path(dir), func(path string, entry os.DirEntry, err error) error {
 			if err != nil {
-				return nil // gone meanwhile
+				return nil //nolint:nilerr // gone meanwhile
 			}
 			if info, err := entry.Info(); err == nil && info.Mode().IsRegular() {
 				older := info.ModTime().Add(-24 * time.Hour)
