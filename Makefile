@@ -13,7 +13,7 @@ COMMIT       ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 DATE         ?= $(shell TZ=UTC0 git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null || echo unknown)
 LDFLAGS      := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)
 
-TEST_TIMEOUT ?= 20m
+TEST_TIMEOUT ?= 28m
 TEST_FLAGS   ?=
 PACKAGES     ?= ./...
 FUZZTIME     ?= 30s
@@ -35,6 +35,7 @@ test: deps images ## run all tests, setting up what they need
 storm: deps images ## attack the whole binary; figures into docs/reliability.md
 	STORM=full STORM_REPORT=$(CURDIR)/bin/storm STORM_PAGE=$(CURDIR)/docs/reliability.md \
 		go test -count=1 -p=1 -timeout 6h $(TEST_FLAGS) ./internal/storm/...
+	STORM=full go test -count=1 -timeout 2h $(TEST_FLAGS) ./cmd/escrowctl ./internal/backup -run 'TestMemory|TestEveryOption'
 
 .PHONY: race
 race: deps images ## run all tests with the race detector (needs a C compiler)

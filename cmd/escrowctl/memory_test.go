@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
 // The most that escrowctl may have in memory at once, in MiB: docs/scale.md says
@@ -35,9 +37,7 @@ CREATE INDEX ON events (id);
 
 // TestMemory: whatever is done with a backup, memory does not grow with it.
 func TestMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: it takes a minute")
-	}
+	testenv.Long(t, "bench/run.sh measures the same")
 	s := newDRSandbox(t)
 	s.pg.Psql(t, "app", "DROP TABLE trades, events, users CASCADE;"+memoryDB)
 	// As many cores as the limit is said for.

@@ -58,6 +58,7 @@ func ways() []way {
 // TestEveryOption: whatever a backup is taken with, gunzip or unzstd gives
 // pg_dump's own bytes back, and all ways of restoring it the same database.
 func TestEveryOption(t *testing.T) {
+	testenv.Long(t, "TestByteExact holds the usual options")
 	pg := testenv.Postgres(t)
 	awkwardDB(t, pg)
 	var text bytes.Buffer
@@ -155,6 +156,7 @@ func joined(t *testing.T, x *sqldump.Index, sql []byte) string {
 // TestEveryOptionAnyOrder loads as dr-test does: each table has the same rows, but
 // those of one that several connections load lie in another order.
 func TestEveryOptionAnyOrder(t *testing.T) {
+	testenv.Long(t, "sqlload's TestAnyOrder holds the order of one table")
 	pg := testenv.Postgres(t)
 	awkwardDB(t, pg)
 	rows := sorted(contents(t, pg, "src"))

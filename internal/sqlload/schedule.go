@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stellarescrow/escrowctl/internal/sqldump"
@@ -18,18 +17,8 @@ const (
 	alone      kind = iota // nothing beside it: the dump's order decides
 	buildIndex             // CREATE INDEX, PRIMARY KEY, UNIQUE
 	foreignKey
-	validation // of a foreign key that was made without looking at the rows
-	comment    // on anything: nothing depends on it, so it waits for the next "alone"
+	comment // on anything: nothing depends on it, so it waits for the next "alone"
 )
-
-// group is the kind beside which it may run: a foreign key and a validation
-// hold their tables only against each other.
-func (k kind) group() kind {
-	if k == validation {
-		return foreignKey
-	}
-	return k
-}
 
 // job is one statement behind the rows.
 type job struct {
@@ -39,8 +28,7 @@ type job struct {
 	tables   []string // that it locks
 	sql      string
 	at       Error
-	validate string // of a foreign key: what looks at the rows, if that can be done by itself
-	settings int    // how many SETs among these statements came before it
+	settings int // how many SETs among these statements came before it
 	// weight is about what it costs, and what waits for it after that; in bytes of
 	// compressed rows.
 	weight int64
@@ -64,24 +52,16 @@ func classify(stmt []byte) job {
 		return job{kind: comment}
 	}
 	table, rest := sqldump.NameAfter(stmt, "ALTER TABLE ONLY ")
-	parted := table == "" // or no ALTER TABLE at all
-	if parted {
-		table, rest = sqldump.NameAfter(stmt, "ALTER TABLE ")
-	}
-	name, rest := sqldump.NameAfter(rest, "\n    ADD CONSTRAINT ")
+	_, rest = sqldump.NameAfter(rest, "\n    ADD CONSTRAINT ")
 	switch {
-	case table == "", parted && !bytes.HasPrefix(rest, []byte(" FOREIGN KEY (")):
+	case table == "":
 	case bytes.HasPrefix(rest, []byte(" PRIMARY KEY (")), bytes.HasPrefix(rest, []byte(" UNIQUE (")),
 		bytes.HasPrefix(rest, []byte(" UNIQUE NULLS NOT DISTINCT (")), bytes.HasPrefix(rest, []byte(" EXCLUDE USING ")):
 		return job{kind: buildIndex, tables: []string{table}}
 	case bytes.HasPrefix(rest, []byte(" FOREIGN KEY (")):
 		if i := bytes.Index(rest, []byte(") REFERENCES ")); i >= 0 {
 			other, _ := sqldump.NameAfter(rest[i:], ") REFERENCES ")
-			j := job{kind: foreignKey, tables: []string{table, other}}
-			if !parted && !bytes.Contains(rest[i:], []byte(" NOT VALID")) && !bytes.Contains(rest[i:], []byte(" NOT ENFORCED")) {
-				j.validate = "ALTER TABLE ONLY " + table + " VALIDATE CONSTRAINT " + name
-			}
-			return j
+			return job{kind: foreignKey, tables: []string{table, other}}
 		}
 	}
 	return job{}
@@ -89,7 +69,7 @@ func classify(stmt []byte) job {
 
 // blocks reports whether j must end before later begins.
 func (j *job) blocks(later *job) bool {
-	if j.kind == alone || later.kind == alone || j.kind.group() != later.kind.group() {
+	if j.kind == alone || later.kind == alone || j.kind != later.kind {
 		return true
 	}
 	if j.shared && later.shared {
@@ -119,27 +99,14 @@ func (s *scheduler) add(ctx context.Context, j *job) error {
 		s.settings = append(s.settings, j.sql)
 		return nil
 	}
-	if len(s.pending) > 0 && (s.pending[0].kind.group() != j.kind.group() || j.kind == alone && len(s.pending) >= 1000) {
+	if len(s.pending) > 0 && (s.pending[0].kind != j.kind || j.kind == alone && len(s.pending) >= 1000) {
 		if err := s.run(ctx); err != nil {
 			return err
 		}
 	}
 	j.settings = len(s.settings)
 	s.pending = append(s.pending, j)
-	if j.validate != "" {
-		s.split(j)
-	}
 	return nil
-}
-
-// split makes two of a foreign key: its making, which locks the table that it
-// points to against all other keys, takes no time then, and the look at the
-// rows locks only its own table.
-func (s *scheduler) split(j *job) {
-	later := *j
-	later.kind, later.tables, later.sql, later.validate = validation, j.tables[:1], j.validate, ""
-	j.sql = strings.TrimSuffix(strings.TrimRight(j.sql, " \n"), ";") + " NOT VALID"
-	s.pending = append(s.pending, &later)
 }
 
 // flush runs what is left.

@@ -62,8 +62,8 @@ const constraints = `SELECT conrelid::regclass, conname, contype, convalidated, 
 WHERE connamespace = 'public'::regnamespace ORDER BY conrelid::regclass::text, conname;
 SELECT indexrelid::regclass, indisvalid, pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid::regclass::text ~ '^("C d"|[ab]|part.*)$' ORDER BY indexrelid::regclass::text`
 
-// TestForeignKeys: keys that are made first and validated then end up as the
-// dump has them, and a row without what it points to ends the load.
+// TestForeignKeys: keys of every kind end up as the dump has them, and a row
+// without what it points to ends the load.
 func TestForeignKeys(t *testing.T) {
 	t.Parallel()
 	pg := testenv.Postgres(t)

@@ -20,6 +20,15 @@ func Need(t testing.TB, ok bool, what, how string) {
 	t.Skipf("testenv: SKIPPED, %s is missing: %s", what, how)
 }
 
+// Long leaves a test of many minutes to `make storm`, which sets STORM=full; why
+// says what else holds what it proves meanwhile.
+func Long(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("STORM") != "full" {
+		t.Skipf("testenv: SKIPPED, only with STORM=full (make storm): %s", why)
+	}
+}
+
 func inCI() bool {
 	on, err := strconv.ParseBool(os.Getenv("CI"))
 	return err == nil && on

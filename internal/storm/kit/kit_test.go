@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/jackc/pgx/v5"
+	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
 var storm = New("kit")
@@ -22,6 +23,7 @@ func TestMain(m *testing.M) { os.Exit(storm.Main(m)) }
 // TestKit: a night without a fault leaves nothing and is judged good, and what
 // can be wrong is seen.
 func TestKit(t *testing.T) {
+	testenv.Long(t, "the storm itself uses the kit")
 	w := storm.World(t)
 	h := w.Host(t)
 	print := w.Print(t, DB)

@@ -13,6 +13,7 @@ import (
 // TestStormCertsCheck has the check of a certificate lose the server, the
 // engine, those that it reports to, its disk and its clock.
 func TestStormCertsCheck(t *testing.T) {
+	testenv.Long(t, "the packages' own tests have each fault")
 	t.Parallel()
 	addr, ca := tlsServer(t, time.Now().AddDate(0, 0, -10), time.Now().AddDate(0, 0, 80))
 	wire := newDockerWire(t)
@@ -109,6 +110,7 @@ func reportTrials(t *testing.T, args []string, variable, destination string) []t
 // TestStormCertsRenewCannot has a renewal that cannot begin. That is a failed
 // renewal: recorded, told, and over in time.
 func TestStormCertsRenewCannot(t *testing.T) {
+	testenv.Long(t, "TestCertsRenewThatCannotBegin has the most frequent")
 	t.Parallel()
 	addr, ca := tlsServer(t, time.Now().AddDate(0, 0, -10), time.Now().AddDate(0, 0, 80))
 	wire := newDockerWire(t)

@@ -99,6 +99,7 @@ func notOK(ids ...string) func(*testing.T, *bed, kit.Result) {
 // TestStormShiftCheck has everything that a shift check asks ill at once, and
 // each for itself. What is faulty is never ok, and it is over with its limit.
 func TestStormShiftCheck(t *testing.T) {
+	testenv.Long(t, "TestOneFaultOneLine has the faults of a whole platform")
 	t.Parallel()
 	b, containers, wire := shiftBed(t)
 	check := []string{"shift-check", "--json"}

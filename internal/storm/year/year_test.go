@@ -17,8 +17,8 @@ import (
 
 // The week of every test run.
 const (
-	weekSeed   = 20260101
-	weekNights = 7
+	fewSeed    = 20260101
+	fewNights  = 3
 	yearNights = 365
 	// fresh is how old a backup may be, the runbook's limit.
 	fresh = 26 * time.Hour
@@ -31,7 +31,7 @@ const (
 // STORM_NIGHTS and STORM_SEED choose.
 func settings(t *testing.T) (seed uint64, nights int) {
 	t.Helper()
-	seed, nights = weekSeed, weekNights
+	seed, nights = fewSeed, fewNights
 	if os.Getenv("STORM") == "full" {
 		seed, nights = uint64(time.Now().UnixNano()), yearNights
 	}
