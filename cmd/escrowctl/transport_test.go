@@ -22,6 +22,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
 // everywhere leads every client of escrowctl to one address: URLs of HTTP by the
@@ -158,20 +160,7 @@ func newTLSTrap(t *testing.T, cert tls.Certificate) *tlsTrap {
 		t.Fatal(err)
 	}
 	trap := &tlsTrap{addr: l.Addr().String()}
-	var open sync.WaitGroup
-	t.Cleanup(func() {
-		_ = l.Close()
-		open.Wait()
-	})
-	open.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			open.Go(func() { trap.serve(conn, cert) })
-		}
-	})
+	testenv.ServeConns(t, l, func(conn net.Conn) { trap.serve(conn, cert) }, nil)
 	return trap
 }
 

@@ -261,29 +261,11 @@ func serveCertificate(t *testing.T, from, until time.Time) (address, ca string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{leafDER}, PrivateKey: key}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				_ = conn.(*tls.Conn).Handshake()
-				time.Sleep(50 * time.Millisecond)
-				_ = conn.Close()
-			}()
-		}
-	}()
 	ca = filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: rootDER}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return l.Addr().String(), ca
+	return testenv.ServeTLS(t, tls.Certificate{Certificate: [][]byte{leafDER}, PrivateKey: key}), ca
 }
 
 func TestShiftCerts(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"sync"
 	"testing"
 )
 
@@ -55,4 +56,28 @@ func silence(t testing.TB, network, address string) string {
 		<-done
 	})
 	return l.Addr().String()
+}
+
+// ServeConns passes each connection of l to serve, in a goroutine of its own,
+// until the test ends: then it closes l, calls end, which has to end what is
+// still being served, and waits for it. end may be nil.
+func ServeConns(t testing.TB, l net.Listener, serve func(net.Conn), end func()) {
+	t.Helper()
+	var served sync.WaitGroup
+	served.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			served.Go(func() { serve(conn) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		if end != nil {
+			end()
+		}
+		served.Wait()
+	})
 }

@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"testing"
+
+	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
 // Wire is a TCP proxy that holds or resets connections in the midst of their
@@ -42,21 +44,9 @@ func NewWire(t testing.TB, target string) *Wire {
 		t.Fatalf("storm: %v", err)
 	}
 	w := &Wire{listener: l, target: target, conns: map[net.Conn]bool{}}
-	var served sync.WaitGroup
-	served.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			served.Go(func() { w.serve(conn) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
+	testenv.ServeConns(t, l, w.serve, func() {
 		w.Clear()
 		w.Cut()
-		served.Wait()
 	})
 	return w
 }

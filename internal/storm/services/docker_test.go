@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
 // dockerSocket is where the engine is.
@@ -42,21 +44,7 @@ func newDockerWire(t *testing.T) *dockerWire {
 		t.Fatal(err)
 	}
 	w := &dockerWire{host: "unix://" + path, listener: l, conns: map[net.Conn]bool{}}
-	var served sync.WaitGroup
-	served.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			served.Go(func() { w.serve(conn) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		w.cut()
-		served.Wait()
-	})
+	testenv.ServeConns(t, l, w.serve, w.cut)
 	return w
 }
 
