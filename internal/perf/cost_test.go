@@ -7,9 +7,9 @@ import (
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
-// TestCost looks at a database with 2,000 tables and 5,000 statements. The bound
-// is generous, for a machine that does other things; docs/perf.md has what was
-// measured on a quiet one.
+// TestCost looks at a database with 2,000 tables and 5,000 statements. The
+// bounds are for what grows with their square, on the slowest machine;
+// docs/perf.md has what was measured on a quiet one.
 func TestCost(t *testing.T) {
 	t.Parallel()
 	pg := statsServer(t, testenv.PGSetting("pg_stat_statements.max", "10000"), testenv.PGSetting("pg_stat_statements.track", "all"))
@@ -30,13 +30,11 @@ func TestCost(t *testing.T) {
 		t.Fatalf("%d tables, %d statements", len(db.Tables), len(db.Statements.List))
 	}
 	t.Logf("%s in all; %d queries in %.2f s (slowest: %s, %.2f s), %d bytes of answers", took, db.Cost.Queries, db.Cost.Seconds, db.Cost.Slowest, db.Cost.SlowestS, db.Cost.Bytes)
-	// A hundredth of what one core does in a minute: the busier the machine, the
-	// longer it takes, but not the more CPU.
-	if t.Logf("%.2f s of CPU in the server", cpu); cpu > 0.6 {
+	if t.Logf("%.2f s of CPU in the server", cpu); cpu > 5 {
 		t.Errorf("it took %.2f s of the server's CPU", cpu)
 	}
-	if took > 15*time.Second {
-		t.Errorf("it took %s", took)
+	if db.Cost.Queries > 20 || db.Cost.Bytes > 8<<20 {
+		t.Errorf("%d queries, %d bytes of answers", db.Cost.Queries, db.Cost.Bytes)
 	}
 	if len(report.Findings) > 0 {
 		logFindings(t, report)
