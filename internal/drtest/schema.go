@@ -18,20 +18,28 @@ const (
 	idViews       = "materialized-views"
 )
 
-// definitions compares the schema with the one that was recorded when it was
-// dumped, and looks whether what is there works. It must run before anything
-// that could change the database.
-func (r *run) definitions(ctx context.Context, conn *pgconn.PgConn, source *schema.Schema) error {
+// definitions are what the restored database is made of.
+type definitions struct {
+	schema   *schema.Schema
+	problems []schema.Problem
+}
+
+// define reads the definitions and looks whether what is there works. It must
+// run before anything that could change the database.
+func define(ctx context.Context, conn *pgconn.PgConn) (*definitions, error) {
 	restored, err := schema.Capture(ctx, conn)
 	if err != nil {
-		return err
-	}
-	if source != nil {
-		r.compareSchema(source, restored)
+		return nil, err
 	}
 	problems, err := schema.Problems(ctx, conn)
-	if err != nil {
-		return err
+	return &definitions{restored, problems}, err
+}
+
+// judgeDefinitions compares the schema with the one that was recorded when it
+// was dumped, and tells what does not work.
+func (r *run) judgeDefinitions(d *definitions, source *schema.Schema) {
+	if source != nil {
+		r.compareSchema(source, d.schema)
 	}
 	for _, k := range []struct {
 		id, good, bad string
@@ -42,9 +50,8 @@ func (r *run) definitions(ctx context.Context, conn *pgconn.PgConn, source *sche
 		{idSequences, "no sequence is behind its column", "behind their columns", schema.SequenceBehind},
 		{idViews, "all materialized views are populated", "not populated", schema.Unpopulated},
 	} {
-		r.rep.add(judge(k.id, k.good, k.bad, k.kind, problems, source))
+		r.rep.add(judge(k.id, k.good, k.bad, k.kind, d.problems, source))
 	}
-	return nil
 }
 
 // compareSchema makes the check of the schema.

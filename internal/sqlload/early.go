@@ -157,6 +157,7 @@ func (l *loader) rows(ctx context.Context, src *sqldump.Indexed) error {
 		sizes[t.Table] += t.Size
 	}
 	weigh(p.jobs, sizes)
+	l.post.sizes = sizes
 	g, ctx := errgroup.WithContext(ctx)
 	for range min(l.opt.Jobs, len(p.loads)+len(p.jobs)) {
 		g.Go(func() error {

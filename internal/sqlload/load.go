@@ -132,7 +132,7 @@ func Load(ctx context.Context, src sqldump.Source, opt Options) (*Result, error)
 	}
 	defer main.close()
 	l.main = main
-	l.post = scheduler{jobs: opt.Jobs, connect: l.prepared}
+	l.post = scheduler{jobs: opt.Jobs, connect: l.prepared, parted: map[string]bool{}}
 	switch src := src.(type) {
 	case *sqldump.Indexed:
 		err = l.indexed(ctx, src)
@@ -306,6 +306,9 @@ func (l *loader) statement(ctx context.Context, p *sqldump.Part, s sqldump.State
 	set := isSetting(s.Text)
 	if set && p.Section == sqldump.PreData {
 		l.preamble = append(l.preamble, text)
+	}
+	if table, rest := sqldump.NameAfter(s.Text, "CREATE TABLE "); table != "" && bytes.Contains(rest, []byte("\nPARTITION BY ")) {
+		l.post.parted[table] = true
 	}
 	if l.opt.RowsOnly && !set {
 		return nil

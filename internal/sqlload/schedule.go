@@ -2,9 +2,12 @@ package sqlload
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"math"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stellarescrow/escrowctl/internal/sqldump"
@@ -17,8 +20,18 @@ const (
 	alone      kind = iota // nothing beside it: the dump's order decides
 	buildIndex             // CREATE INDEX, PRIMARY KEY, UNIQUE
 	foreignKey
-	comment // on anything: nothing depends on it, so it waits for the next "alone"
+	validation // of a foreign key that was made without looking at the rows
+	comment    // on anything: nothing depends on it, so it waits for the next "alone"
 )
+
+// group is the kind beside which it may run: a foreign key and a validation
+// hold their tables only against each other.
+func (k kind) group() kind {
+	if k == validation {
+		return foreignKey
+	}
+	return k
+}
 
 // job is one statement behind the rows.
 type job struct {
@@ -28,7 +41,8 @@ type job struct {
 	tables   []string // that it locks
 	sql      string
 	at       Error
-	settings int // how many SETs among these statements came before it
+	validate string // of a foreign key: what looks at the rows, if that can be done by itself
+	settings int    // how many SETs among these statements came before it
 	// weight is about what it costs, and what waits for it after that; in bytes of
 	// compressed rows.
 	weight int64
@@ -52,16 +66,24 @@ func classify(stmt []byte) job {
 		return job{kind: comment}
 	}
 	table, rest := sqldump.NameAfter(stmt, "ALTER TABLE ONLY ")
-	_, rest = sqldump.NameAfter(rest, "\n    ADD CONSTRAINT ")
+	parted := table == "" // or no ALTER TABLE at all
+	if parted {
+		table, rest = sqldump.NameAfter(stmt, "ALTER TABLE ")
+	}
+	name, rest := sqldump.NameAfter(rest, "\n    ADD CONSTRAINT ")
 	switch {
-	case table == "":
+	case table == "", parted && !bytes.HasPrefix(rest, []byte(" FOREIGN KEY (")):
 	case bytes.HasPrefix(rest, []byte(" PRIMARY KEY (")), bytes.HasPrefix(rest, []byte(" UNIQUE (")),
 		bytes.HasPrefix(rest, []byte(" UNIQUE NULLS NOT DISTINCT (")), bytes.HasPrefix(rest, []byte(" EXCLUDE USING ")):
 		return job{kind: buildIndex, tables: []string{table}}
 	case bytes.HasPrefix(rest, []byte(" FOREIGN KEY (")):
 		if i := bytes.Index(rest, []byte(") REFERENCES ")); i >= 0 {
 			other, _ := sqldump.NameAfter(rest[i:], ") REFERENCES ")
-			return job{kind: foreignKey, tables: []string{table, other}}
+			j := job{kind: foreignKey, tables: []string{table, other}}
+			if !parted && !bytes.Contains(rest[i:], []byte(" NOT VALID")) && !bytes.Contains(rest[i:], []byte(" NOT ENFORCED")) {
+				j.validate = "ALTER TABLE ONLY " + table + " VALIDATE CONSTRAINT " + name
+			}
+			return j
 		}
 	}
 	return job{}
@@ -69,7 +91,7 @@ func classify(stmt []byte) job {
 
 // blocks reports whether j must end before later begins.
 func (j *job) blocks(later *job) bool {
-	if j.kind == alone || later.kind == alone || j.kind != later.kind {
+	if j.kind == alone || later.kind == alone || j.kind.group() != later.kind.group() {
 		return true
 	}
 	if j.shared && later.shared {
@@ -83,6 +105,8 @@ func (j *job) blocks(later *job) bool {
 type scheduler struct {
 	jobs     int
 	connect  func(ctx context.Context) (*session, error)
+	sizes    map[string]int64 // compressed bytes of each table's rows, as far as known
+	parted   map[string]bool  // tables that have their rows in parts
 	pending  []*job
 	comments []*job
 	settings []string
@@ -99,15 +123,42 @@ func (s *scheduler) add(ctx context.Context, j *job) error {
 		s.settings = append(s.settings, j.sql)
 		return nil
 	}
-	if len(s.pending) > 0 && (s.pending[0].kind != j.kind || j.kind == alone && len(s.pending) >= 1000) {
+	if len(s.pending) > 0 && (s.pending[0].kind.group() != j.kind.group() || j.kind == alone && len(s.pending) >= 1000) {
 		if err := s.run(ctx); err != nil {
 			return err
 		}
 	}
 	j.settings = len(s.settings)
 	s.pending = append(s.pending, j)
+	if j.kind == foreignKey {
+		s.key(j)
+	}
 	return nil
 }
+
+// key makes two of a foreign key: its making, which locks the table that it
+// points to against all other keys, takes no time then, and the look at the
+// rows locks only its own table. Keys from and to a partitioned table stay whole:
+// the one can't be had without the look, of the other PostgreSQL 15 would
+// leave the parts' keys not validated.
+func (s *scheduler) key(j *job) {
+	table, other := j.tables[0], j.tables[1]
+	j.weight = s.sizes[table]
+	if s.parted[table] {
+		j.weight = unknownWeight
+	}
+	if j.validate == "" || s.parted[table] || s.parted[other] {
+		return
+	}
+	later := *j
+	later.kind, later.tables, later.sql = validation, j.tables[:1], j.validate
+	j.sql = strings.TrimSuffix(strings.TrimRight(j.sql, " \n"), ";") + " NOT VALID"
+	j.weight = math.MaxInt64 // all of them first
+	s.pending = append(s.pending, &later)
+}
+
+// unknownWeight is that of what may take longest.
+const unknownWeight = math.MaxInt64 - 1
 
 // flush runs what is left.
 func (s *scheduler) flush(ctx context.Context) error {
@@ -128,6 +179,9 @@ type done struct {
 
 // run runs all pending jobs, which are of one kind.
 func (s *scheduler) run(ctx context.Context) error {
+	if len(s.pending) > 0 && s.pending[0].kind == foreignKey {
+		slices.SortStableFunc(s.pending, func(a, b *job) int { return cmp.Compare(b.weight, a.weight) })
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	width := s.jobs

@@ -48,7 +48,7 @@ func TestWeigh(t *testing.T) {
 const keys = `CREATE TABLE a (id integer PRIMARY KEY);
 CREATE TABLE b (id integer PRIMARY KEY, a integer REFERENCES a ON DELETE CASCADE, up integer REFERENCES b DEFERRABLE INITIALLY DEFERRED);
 CREATE TABLE "C d" (a integer CONSTRAINT "C d; a" REFERENCES a, b integer, loose integer);
-CREATE TABLE parts (id integer, a integer REFERENCES a) PARTITION BY RANGE (id);
+CREATE TABLE parts (id integer PRIMARY KEY, a integer REFERENCES a) PARTITION BY RANGE (id);
 CREATE TABLE part1 PARTITION OF parts FOR VALUES FROM (0) TO (100);
 CREATE INDEX ON parts (a);
 INSERT INTO a SELECT generate_series(1, 50);
@@ -56,14 +56,15 @@ INSERT INTO b SELECT n, n, n FROM generate_series(1, 50) n;
 INSERT INTO "C d" SELECT n, n, 1000 + n FROM generate_series(1, 50) n;
 INSERT INTO parts SELECT n, n FROM generate_series(1, 50) n;
 ALTER TABLE "C d" ADD CONSTRAINT "C d b" FOREIGN KEY (b) REFERENCES b;
+ALTER TABLE "C d" ADD CONSTRAINT "to parts" FOREIGN KEY (a) REFERENCES parts;
 ALTER TABLE "C d" ADD CONSTRAINT loose FOREIGN KEY (loose) REFERENCES a NOT VALID;`
 
 const constraints = `SELECT conrelid::regclass, conname, contype, convalidated, condeferrable, pg_get_constraintdef(oid) FROM pg_constraint
 WHERE connamespace = 'public'::regnamespace ORDER BY conrelid::regclass::text, conname;
 SELECT indexrelid::regclass, indisvalid, pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid::regclass::text ~ '^("C d"|[ab]|part.*)$' ORDER BY indexrelid::regclass::text`
 
-// TestForeignKeys: keys of every kind end up as the dump has them, and a row
-// without what it points to ends the load.
+// TestForeignKeys: keys that are made first and validated then end up as the
+// dump has them, and a row without what it points to ends the load.
 func TestForeignKeys(t *testing.T) {
 	t.Parallel()
 	pg := testenv.Postgres(t)
