@@ -5,15 +5,15 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
 const testRolePassword = "of-the-test"
 
-// grants applies a documented block of SQL, in the words of the test's database,
-// and returns its GRANT statements.
-func (s *sandbox) grants(t *testing.T, heading string) (list []string) {
+// grants applies the documented block of SQL of a test, in the words of its
+// database, and returns the GRANT statements.
+func (s *sandbox) grants(t *testing.T, text string) (list []string) {
 	t.Helper()
-	text := privileges(t, heading, "sql")
 	for old, fresh := range map[string]string{"stellar_escrow": "app", "CHANGE ME": testRolePassword} {
 		text = strings.ReplaceAll(text, old, fresh)
 	}
@@ -55,7 +55,7 @@ func TestGrantsOfBackup(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	s.platformDatabase(t)
-	grants := s.grants(t, "### To back up and to look")
+	grants := s.grants(t, testenv.RunBy(t, "docs/privileges.md", t.Name(), 1)[0])
 	s.set("DATABASE_URL=" + s.pg.URLAs("escrowctl", testRolePassword, "app"))
 	// Somebody else is at work: what only pg_monitor sees.
 	other, err := pgx.Connect(t.Context(), s.pg.URL("app"))
@@ -112,7 +112,7 @@ func TestGrantsOfRestore(t *testing.T) {
 	const restore = "backup restore latest --to env:RESTORE_URL"
 
 	s.expect(t, 2, restore, "permission denied to create database", "the role lacks CREATEDB")
-	s.grants(t, "### To restore")
+	s.grants(t, testenv.RunBy(t, "docs/privileges.md", t.Name(), 1)[0])
 	s.pg.Psql(t, "postgres", "CREATE ROLE other LOGIN PASSWORD 'x' CREATEDB")
 	other := *s
 	other.set("RESTORE_URL=" + s.pg.URLAs("other", "x", "another"))

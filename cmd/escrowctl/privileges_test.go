@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -14,25 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
-
-// privileges is a code block of docs/privileges.md, the only one of its language
-// below a heading. What is tested is the very text that is copied from there.
-func privileges(t *testing.T, heading, language string) string {
-	t.Helper()
-	page, err := os.ReadFile("../../docs/privileges.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, found := strings.Cut(string(page), "\n"+heading+"\n")
-	if end := regexp.MustCompile(`(?m)^#+ `).FindStringIndex(section); end != nil {
-		section = section[:end[0]]
-	}
-	blocks := regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(section, -1)
-	if !found || len(blocks) != 1 {
-		t.Fatalf("docs/privileges.md has %d blocks of %s below %q", len(blocks), language, heading)
-	}
-	return blocks[0][1]
-}
 
 // policy is an IAM policy.
 type policy struct {
@@ -47,17 +27,17 @@ type statement struct {
 	Resource    string
 }
 
-// documentedPolicy reads one, for a bucket of the test's own.
-func documentedPolicy(t *testing.T, heading, bucket string) policy {
+// documentedPolicy reads the one that a test applies, for a bucket of its own.
+// What is tested is the very text that is copied from the page.
+func documentedPolicy(t *testing.T, text, bucket string) policy {
 	t.Helper()
-	text := privileges(t, heading, "json")
 	const named = "stellarescrow-backups"
 	if !strings.Contains(text, named) {
-		t.Fatalf("%s: it is for no bucket", heading)
+		t.Fatalf("it is for no bucket: %s", text)
 	}
 	var p policy
 	if err := json.Unmarshal([]byte(strings.ReplaceAll(text, named, bucket)), &p); err != nil {
-		t.Fatalf("%s: %v", heading, err)
+		t.Fatalf("%v: %s", err, text)
 	}
 	return p
 }
@@ -135,7 +115,7 @@ func TestPolicyOfBackup(t *testing.T) {
 	root := newUserSandbox(t)
 	const user, key = "AKIABACKUPUSER", "s3cret/of-the-user"
 	root.s3.AddUser(t, user, key, "user")
-	full := documentedPolicy(t, "### To back up", root.bucket)
+	full := documentedPolicy(t, testenv.RunBy(t, "docs/privileges.md", t.Name(), 1)[0], root.bucket)
 	s := root.as(user, key)
 
 	root.allow(t, user, full)
@@ -183,8 +163,8 @@ func TestPolicyOfDelete(t *testing.T) {
 	const user, key = "AKIADELETEUSER", "s3cret/of-the-user"
 	root.s3.AddUser(t, user, key, "user")
 	s := root.as(user, key)
-	backup := documentedPolicy(t, "### To back up", root.bucket)
-	more := documentedPolicy(t, "### To delete", root.bucket)
+	backup := documentedPolicy(t, testenv.RunBy(t, "docs/privileges.md", "TestPolicyOfBackup", 1)[0], root.bucket)
+	more := documentedPolicy(t, testenv.RunBy(t, "docs/privileges.md", t.Name(), 1)[0], root.bucket)
 	if got := more.actions(); !slices.Equal(got, []string{"s3:DeleteObject"}) {
 		t.Fatalf("it allows %q", got)
 	}
@@ -227,7 +207,7 @@ func TestPolicyOfRead(t *testing.T) {
 	root.expect(t, 0, "backup")
 	const user, key = "AKIAREADUSER", "s3cret/of-the-user"
 	root.s3.AddUser(t, user, key, "user")
-	full := documentedPolicy(t, "### To read", root.bucket)
+	full := documentedPolicy(t, testenv.RunBy(t, "docs/privileges.md", t.Name(), 1)[0], root.bucket)
 	s := root.as(user, key)
 	s.set("BACKUP_DIR=" + t.TempDir())
 
