@@ -36,6 +36,7 @@ else
 		want "prometheus-$exporter-exporter" "prometheus-$exporter-exporter"
 	done
 	want cron crontab
+	want curl curl
 	want jq jq
 	want age age
 	want systemd systemd-analyze

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ import (
 func TestRenewal(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
+	runbook := strings.Split(testenv.RunBy(t, "docs/certs.md", t.Name(), 1)[0], "\n")
 	for _, step := range []struct {
 		name string
 		run  func(t *testing.T)
@@ -36,7 +38,7 @@ func TestRenewal(t *testing.T) {
 		{"renewal information", s.renewalInformation},
 		{"dry run", s.dryRun},
 		{"due", s.due},
-		{"runbook's renewal hangs", s.runbookRenewal},
+		{"runbook's renewal hangs", func(t *testing.T) { s.runbookRenewal(t, runbook[0], runbook[1]) }},
 		{"forced", s.forced},
 		{"forced too often", s.forcedTooOften},
 		{"challenge fails", s.challengeFails},
@@ -228,14 +230,18 @@ func (s *stack) due(t *testing.T) {
 // runbookRenewal is the regression that this command is for: the runbook's own
 // two commands. The first goes to sleep for half a day and renews nothing; the
 // second ends well and does nothing, with a configuration that nginx refuses.
-func (s *stack) runbookRenewal(t *testing.T) {
+func (s *stack) runbookRenewal(t *testing.T, renew, reload string) {
 	dockerCompose := s.composeFile(t)
+	typed := func(ctx context.Context, line string) (string, error) {
+		words := strings.Fields(line)
+		return dockerCompose(ctx, slices.Insert(words[2:], 1, "-T")...) // there is no terminal
+	}
 	before := s.certificate(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan string, 1)
 	go func() {
-		out, err := dockerCompose(ctx, "run", "--rm", "-T", "certbot", "renew", "--force-renewal")
+		out, err := typed(ctx, renew)
 		ended <- fmt.Sprintf("%v: %s", err, out)
 	}()
 	s.eventually(t, "the command sleeps", func() bool {
@@ -257,7 +263,7 @@ func (s *stack) runbookRenewal(t *testing.T) {
 	}
 
 	s.configure(t, nginxConf("/etc/nginx/placeholder", unbindable))
-	out, err := dockerCompose(t.Context(), "exec", "-T", "nginx", "nginx", "-s", "reload")
+	out, err := typed(t.Context(), reload)
 	if err != nil {
 		t.Errorf("nginx -s reload was expected to end well: %v: %s", err, out)
 	}

@@ -1,9 +1,14 @@
 package cli
 
 import (
+	"encoding/pem"
+	"errors"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
+	"os/exec"
 	slashpath "path"
 	"path/filepath"
 	"regexp"
@@ -119,6 +124,47 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// TestFollowedLinks: what `make links` does, on a server of this machine.
+func TestFollowedLinks(t *testing.T) {
+	_, err := exec.LookPath("curl")
+	testenv.Need(t, err == nil, "curl", "make deps")
+	gone := httptest.NewTLSServer(nil)
+	gone.Close()
+	pages := http.NewServeMux()
+	pages.HandleFunc("/there", func(http.ResponseWriter, *http.Request) {})
+	pages.Handle("/moved", http.RedirectHandler("/there", http.StatusMovedPermanently))
+	pages.Handle("/moved-away", http.RedirectHandler("/nowhere", http.StatusMovedPermanently))
+	srv := httptest.NewTLSServer(pages)
+	defer srv.Close()
+	dir := t.TempDir()
+	roots := filepath.Join(dir, "roots.pem")
+	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
+	follow := func(links ...string) (string, error) {
+		page := filepath.Join(dir, "page.md")
+		text := "Read [this](" + strings.Join(links, "), and [this](") + ").\n"
+		if err := errors.Join(os.WriteFile(roots, cert, 0o600), os.WriteFile(page, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("scripts/links.sh", page)
+		cmd.Dir = repository
+		cmd.Env = append(os.Environ(), "CURL_CA_BUNDLE="+roots, "NO_PROXY=*", "no_proxy=*")
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := follow(srv.URL+"/there#part", srv.URL+"/moved"); err != nil || strings.Count(out, "ok    https://") != 2 {
+		t.Errorf("%v: %s", err, out)
+	}
+	out, err := follow(srv.URL+"/there", srv.URL+"/nowhere", srv.URL+"/moved-away", gone.URL)
+	if err == nil || !strings.Contains(out, "3 of 4 links lead nowhere") {
+		t.Errorf("%v: %s", err, out)
+	}
+	for _, link := range []string{srv.URL + "/nowhere", srv.URL + "/moved-away", gone.URL} {
+		if !strings.Contains(out, "gone  "+link+"\n") {
+			t.Errorf("it does not name %s: %s", link, out)
+		}
+	}
+}
+
 // ours returns the arguments of the calls of escrowctl in a shell line.
 func ours(line string) [][]string {
 	line = strings.TrimPrefix(strings.TrimSpace(line), "$ ")
@@ -197,6 +243,37 @@ func makeTargets(t *testing.T) []string {
 		out = append(out, m[1])
 	}
 	return out
+}
+
+// TestDocumentedTargets: what the README has one make is rules that are there, of
+// scripts that are there. The targets themselves: CI is `make test`, which runs
+// what demo and release are made of.
+func TestDocumentedTargets(t *testing.T) {
+	ran := 0
+	for _, block := range testenv.RunBy(t, "README.md", t.Name(), 2) {
+		for line := range strings.Lines(block) {
+			target, ok := strings.CutPrefix(line, "make ")
+			if !ok {
+				continue
+			}
+			cmd := exec.Command("make", "-n", strings.Fields(target)[0])
+			cmd.Dir = repository
+			out, err := cmd.CombinedOutput()
+			scripts := regexp.MustCompile(`scripts/[a-z]+\.sh`).FindAllString(string(out), -1)
+			if err != nil || len(scripts) == 0 {
+				t.Errorf("%s: %v: %s", line, err, out)
+			}
+			for _, script := range scripts {
+				if out, err := exec.Command("bash", "-n", filepath.Join(repository, script)).CombinedOutput(); err != nil {
+					t.Errorf("%s: %v: %s", line, err, out)
+				}
+			}
+			ran++
+		}
+	}
+	if ran < 3 {
+		t.Errorf("only %d targets are named", ran)
+	}
 }
 
 // TestDocumentedMarks: a block of commands, which names no language or SQL, says
