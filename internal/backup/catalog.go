@@ -7,7 +7,6 @@ import (
 	"io"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/sqldump"
 	"github.com/stellarescrow/escrowctl/internal/store"
@@ -32,12 +31,21 @@ type Copy struct {
 	Kind    Kind
 	Summary *Summary // of an indexed one
 	Problem string   // why it is damaged
-	globals string   // name of the roles beside it, if there
+	// Verified is the last check of its contents; nil if there was none, or if
+	// nobody said.
+	Verified *Verification
+	globals  string // name of the roles beside it, if there
 }
 
 // Good reports whether the backup is complete as far as can be told without
 // reading it: it has its manifest and the size that the manifest says.
 func (c Copy) Good() bool { return c.Kind == Indexed }
+
+// Sound reports whether it is good and its last check, if any, found no fault.
+func (c Copy) Sound() bool { return c.Good() && !c.Failed() }
+
+// Failed reports whether its last check found a fault.
+func (c Copy) Failed() bool { return c.Verified != nil && c.Verified.Verdict == Fail }
 
 // headSize is enough of a manifest for its summary.
 const headSize = 16 << 10
@@ -143,17 +151,18 @@ func readRange(ctx context.Context, r store.Reader, name string, n int64) ([]byt
 // Entry is one backup wherever it is held.
 type Entry struct {
 	File
-	Local    *Copy
-	Remote   *Copy
-	Verified *Verification
+	Local  *Copy
+	Remote *Copy
 }
 
-// Best returns the copy to read: a good local one before a good one in the
-// bucket before any.
+// Best returns the copy to read: a sound one before a good one before any, and
+// the local one before the bucket's.
 func (e Entry) Best() *Copy {
-	for _, c := range []*Copy{e.Local, e.Remote} {
-		if c != nil && c.Good() {
-			return c
+	for _, fits := range []func(Copy) bool{Copy.Sound, Copy.Good} {
+		for _, c := range []*Copy{e.Local, e.Remote} {
+			if c != nil && fits(*c) {
+				return c
+			}
 		}
 	}
 	if e.Local != nil {
@@ -162,29 +171,21 @@ func (e Entry) Best() *Copy {
 	return e.Remote
 }
 
-// Good reports whether any copy is good and the last verification, if any,
-// passed.
-func (e Entry) Good() bool {
-	return e.Best().Good() && (e.Verified == nil || e.Verified.Verdict != Fail)
-}
-
-// Verification is the last check of a backup's contents.
-type Verification struct {
-	At      time.Time `json:"at"`
-	By      string    `json:"by"`      // the command: verify, restore, dr-test
-	Where   string    `json:"where"`   // the store that was read
-	Verdict Verdict   `json:"verdict"` // of that copy
-}
+// Good reports whether any copy is sound.
+func (e Entry) Good() bool { return e.Best().Sound() }
 
 // List merges the backups of both stores, oldest first. Either may be nil. A
 // store that cannot be listed is an error beside the other's entries.
-func List(ctx context.Context, local, remote store.Reader, n Naming, verified map[string]Verification) ([]Entry, error) {
+func List(ctx context.Context, local, remote store.Reader, n Naming, verified Verifications) ([]Entry, error) {
 	var copies [2][]Copy
 	var errs [2]error
 	var wg sync.WaitGroup
 	for i, r := range []store.Reader{local, remote} {
 		if r != nil {
-			wg.Go(func() { copies[i], errs[i] = Copies(ctx, r, n) })
+			wg.Go(func() {
+				copies[i], errs[i] = Copies(ctx, r, n)
+				verified.Mark(r.Location(), copies[i])
+			})
 		}
 	}
 	wg.Wait()
@@ -198,9 +199,6 @@ func List(ctx context.Context, local, remote store.Reader, n Naming, verified ma
 				j = len(out)
 				at[c.Name] = j
 				out = append(out, Entry{File: c.File})
-				if v, ok := verified[c.Name]; ok {
-					out[j].Verified = &v
-				}
 			}
 			if side == 0 {
 				out[j].Local = c

@@ -38,23 +38,24 @@ type Kept struct {
 // PlanPrune decides what retention removes from a store. Only good backups
 // count towards what is kept, so that days of bad ones evict nothing; the
 // newest good one always stays, and so does everything while there is none.
-func PlanPrune(ctx context.Context, r store.Reader, n Naming, keep Retention, verified map[string]Verification, now time.Time) (Plan, error) {
+func PlanPrune(ctx context.Context, r store.Reader, n Naming, keep Retention, verified Verifications, now time.Time) (Plan, error) {
 	copies, err := Copies(ctx, r, n)
 	if err != nil {
 		return Plan{}, err
 	}
-	return plan(copies, keep, verified, now), nil
+	verified.Mark(r.Location(), copies)
+	return plan(copies, keep, now), nil
 }
 
 // plan decides over copies, oldest first.
-func plan(copies []Copy, keep Retention, verified map[string]Verification, now time.Time) Plan {
+func plan(copies []Copy, keep Retention, now time.Time) Plan {
 	copies = slices.Clone(copies)
 	slices.Reverse(copies) // newest first
 	var p Plan
 	buckets := newBuckets(keep)
 	newest := -1
 	for i, c := range copies {
-		if good(c, verified) {
+		if trusted(c) {
 			newest = i
 			break
 		}
@@ -75,10 +76,10 @@ func plan(copies []Copy, keep Retention, verified map[string]Verification, now t
 			buckets.take(c)
 		case keep.Days > 0 && now.Sub(c.Time) < time.Duration(keep.Days)*24*time.Hour:
 			reason = fmt.Sprintf("younger than %d days", keep.Days)
-			if good(c, verified) {
+			if trusted(c) {
 				buckets.take(c)
 			}
-		case good(c, verified) || c.Kind == Plain:
+		case trusted(c) || c.Kind == Plain:
 			reason = buckets.take(c)
 		}
 		if reason != "" {
@@ -90,12 +91,13 @@ func plan(copies []Copy, keep Retention, verified map[string]Verification, now t
 	return p
 }
 
-func good(c Copy, verified map[string]Verification) bool {
-	v, ok := verified[c.Name]
+// trusted says that a copy counts towards what is kept. For a plain one only a
+// check speaks.
+func trusted(c Copy) bool {
 	if c.Kind == Plain {
-		return ok && v.Verdict == Pass // nothing else speaks for it
+		return c.Verified != nil && c.Verified.Verdict == Pass
 	}
-	return c.Good() && (!ok || v.Verdict != Fail)
+	return c.Sound()
 }
 
 // buckets fills the days, weeks and months that keep one backup each.

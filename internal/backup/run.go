@@ -54,7 +54,7 @@ type Options struct {
 	// backup counts: the next one is compared with this one and finds nothing
 	// amiss, so a loss that is not noted by then would never be told.
 	Hold     func(name string, losses []string) error
-	Verified map[string]Verification
+	Verified Verifications
 
 	Now      func() time.Time
 	Log      func(format string, args ...any)
@@ -73,6 +73,7 @@ type Result struct {
 	Uploaded  bool
 	UploadErr error    // the local copy is good, the bucket's is missing
 	CaughtUp  []string // earlier backups sent to the bucket
+	Stuck     []Stuck  // earlier backups that cannot be sent: warnings too
 	Pruned    []string
 	Swept     []string
 	Warnings  []string
@@ -143,11 +144,7 @@ func (r *run) prepare(ctx context.Context) error {
 		r.res.UploadErr = err
 		return nil //nolint:nilerr // a fault of the bucket never costs the local backup
 	}
-	swept, err = r.Remote.Sweep(ctx, r.started, r.Naming.Owns)
-	r.res.Swept = append(r.res.Swept, swept...)
-	if err != nil {
-		r.warn("unfinished uploads: %v", err)
-	}
+	r.sweepUploads(ctx, copies, swept)
 	if r.res.Last == nil {
 		r.lastRemote(ctx)
 	}
@@ -348,53 +345,4 @@ func (r *run) dumpGlobals(ctx context.Context) (*globals, error) {
 		return nil, err
 	}
 	return &globals{name: r.Naming.globalsName(r.file), body: body.Bytes()}, nil
-}
-
-// after does what follows a good backup; none of it can spoil it.
-func (r *run) after(ctx context.Context) {
-	if r.Remote != nil && r.res.UploadErr == nil {
-		sent, err := CatchUp(ctx, r.Local, r.Remote, r.Naming, r.RemoteKeep, r.Now())
-		r.res.CaughtUp = sent
-		if err != nil {
-			r.res.UploadErr = err
-		}
-	}
-	switch {
-	case r.res.UploadErr != nil:
-		return // what is missing in the bucket must not be pruned here
-	case r.Held || len(r.res.Losses) > 0:
-		r.warn("nothing is pruned until the loss is acknowledged: escrowctl backup ack")
-		return
-	}
-	pruned, err := r.prune(ctx)
-	r.res.Pruned = pruned
-	if err != nil {
-		r.warn("prune: %v", err)
-	}
-}
-
-func (r *run) prune(ctx context.Context) ([]string, error) {
-	stores := []struct {
-		store.Store
-		keep Retention
-	}{{r.Local, r.Retention}}
-	if r.Remote != nil {
-		stores = append(stores, struct {
-			store.Store
-			keep Retention
-		}{r.Remote, r.RemoteKeep})
-	}
-	var pruned []string
-	for _, s := range stores {
-		plan, err := PlanPrune(ctx, s.Store, r.Naming, s.keep, r.Verified, r.Now())
-		if err != nil {
-			return pruned, err
-		}
-		names, err := plan.Apply(ctx, s.Store)
-		pruned = append(pruned, names...)
-		if err != nil {
-			return pruned, err
-		}
-	}
-	return pruned, nil
 }

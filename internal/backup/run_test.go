@@ -34,8 +34,8 @@ func TestRunToBucket(t *testing.T) {
 			t.Errorf("%s: %+v", s.Location(), rep)
 		}
 	}
-	entries, err := List(t.Context(), o.Local, remote, naming, map[string]Verification{res.Name: {Verdict: Pass}})
-	if err != nil || len(entries) != 1 || entries[0].Local == nil || entries[0].Remote == nil || !entries[0].Good() || entries[0].Verified == nil {
+	entries, err := List(t.Context(), o.Local, remote, naming, nil)
+	if err != nil || len(entries) != 1 || entries[0].Local == nil || entries[0].Remote == nil || !entries[0].Good() {
 		t.Errorf("list: %+v %v", entries, err)
 	}
 }
@@ -214,7 +214,7 @@ func TestPruneKeepsWhatMatters(t *testing.T) {
 	}
 	// Backups have been failing for three months: everything is old.
 	c.now = c.now.Add(90 * 24 * time.Hour)
-	check := func(r Retention, verified map[string]Verification, want ...string) {
+	check := func(r Retention, verified Verifications, want ...string) {
 		t.Helper()
 		p, err := PlanPrune(t.Context(), o.Local, naming, r, verified, c.now)
 		if err != nil {
@@ -236,7 +236,7 @@ func TestPruneKeepsWhatMatters(t *testing.T) {
 	check(Retention{Daily: 3}, nil, made[37:]...)
 	check(Retention{Monthly: 2}, nil, made[30], made[39])
 	// The newest failed its verification: the one before it must stay too.
-	check(Retention{Days: 1}, map[string]Verification{made[39]: {Verdict: Fail}}, made[38:]...)
+	check(Retention{Days: 1}, Verifications{copyKey(o.Local.Location(), made[39]): {Verdict: Fail}}, made[38:]...)
 	if err := os.WriteFile(o.Local.Path("stellar_escrow_notes.sql.gz"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

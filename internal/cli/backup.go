@@ -15,6 +15,7 @@ import (
 	"github.com/stellarescrow/escrowctl/internal/report"
 	"github.com/stellarescrow/escrowctl/internal/schema"
 	"github.com/stellarescrow/escrowctl/internal/sqldump"
+	"github.com/stellarescrow/escrowctl/internal/store"
 	"github.com/stellarescrow/escrowctl/internal/ui"
 )
 
@@ -81,8 +82,8 @@ func (a *App) sendHold(ctx context.Context, d *deps) check.Status {
 	}))
 }
 
-func (d *deps) verifications() (map[string]backup.Verification, error) {
-	v := map[string]backup.Verification{}
+func (d *deps) verifications() (backup.Verifications, error) {
+	v := backup.Verifications{}
 	_, err := d.state.Load(verifiedDoc, &v)
 	return v, err
 }
@@ -355,13 +356,27 @@ func (a *App) uploadCommand() *cobra.Command {
 				if remote == nil {
 					return Outcome{}, &misuse{"no bucket: set S3_BUCKET, or s3.bucket in escrowctl.yaml"}
 				}
-				sent, err := backup.CatchUp(ctx, d.local(), remote, d.naming(), backup.Retention(d.cfg.Backup.BucketRetention), a.io.Now())
-				return Outcome{
-					Verdict: ui.Plural(len(sent), "backup", "backups") + " sent", Figures: map[string]any{"sent": len(sent)},
-				}, errors.Join(a.showSent(sent, err == nil), err)
+				return a.upload(ctx, d, remote)
 			})
 		},
 	}
+}
+
+func (a *App) upload(ctx context.Context, d *deps, remote store.Store) (Outcome, error) {
+	verified, err := d.verifications()
+	if err != nil {
+		return Outcome{}, err
+	}
+	catchUp := backup.CatchUp{
+		Local: d.local(), Remote: remote, Naming: d.naming(), Keep: backup.Retention(d.cfg.Backup.BucketRetention), Verified: verified, Now: a.io.Now(),
+	}
+	sent, err := catchUp.Run(ctx)
+	for _, s := range sent.Stuck {
+		err = errors.Join(err, s.Err)
+	}
+	return Outcome{
+		Verdict: ui.Plural(len(sent.Names), "backup", "backups") + " sent", Figures: map[string]any{"sent": len(sent.Names)},
+	}, errors.Join(a.showSent(sent.Names, err == nil), err)
 }
 
 // showSent tells which backups went to the bucket; all says that it lacks no

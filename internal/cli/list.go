@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -107,11 +108,12 @@ func item(e backup.Entry, now time.Time) listItem {
 	c := e.Best()
 	it := listItem{
 		Name: e.Name, Time: e.Time, Age: now.Sub(e.Time).Seconds(), Size: c.Size, Kind: c.Kind, Encrypted: e.Encrypted, Good: e.Good(),
-		Verified: e.Verified, Where: []string{},
+		Verified: c.Verified, Where: []string{},
 	}
 	if c.Summary != nil {
 		it.Rows, it.Database = &c.Summary.Rows, c.Summary.Database
 	}
+	var problems []string
 	for _, side := range []struct {
 		name string
 		copy *backup.Copy
@@ -120,14 +122,25 @@ func item(e backup.Entry, now time.Time) listItem {
 			continue
 		}
 		it.Where = append(it.Where, side.name)
-		if side.copy.Problem != "" {
-			it.Problem += side.name + ": " + side.copy.Problem
-		}
-		if side.copy.Kind != c.Kind {
-			it.Problem += fmt.Sprintf("%s: %s", side.name, side.copy.Kind)
+		if p := amiss(side.copy, c); p != "" {
+			problems = append(problems, side.name+": "+p)
 		}
 	}
+	it.Problem = strings.Join(problems, "; ")
 	return it
+}
+
+// amiss says what is wrong with a copy, also beside the best one.
+func amiss(c, best *backup.Copy) string {
+	switch {
+	case c.Problem != "":
+		return c.Problem
+	case c.Kind != best.Kind:
+		return string(c.Kind)
+	case c.Failed():
+		return "it failed its verification of " + c.Verified.At.Format("2006-01-02 15:04:05")
+	}
+	return ""
 }
 
 // showList shows the backups. problem is why the list may lack some.

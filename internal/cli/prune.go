@@ -95,7 +95,7 @@ type pruneItem struct {
 
 // prune applies retention to one store. After an error Delete holds what is
 // gone nevertheless.
-func (p *pruned) prune(ctx context.Context, d *deps, st store.Store, keep backup.Retention, verified map[string]backup.Verification) error {
+func (p *pruned) prune(ctx context.Context, d *deps, st store.Store, keep backup.Retention, verified backup.Verifications) error {
 	plan, err := backup.PlanPrune(ctx, st, d.naming(), keep, verified, d.app.io.Now())
 	if err != nil {
 		return err

@@ -48,15 +48,7 @@ func (d *deps) jobRuns(job string) health.Runs {
 func (d *deps) backupProbe() check.Probe {
 	opt := health.BackupOptions{
 		Runs: d.jobRuns(backupJob), ShrinkRatio: d.cfg.Backup.ShrinkWarnRatio, MaxAge: d.cfg.ShiftCheck.BackupMaxAge, VerifyAge: d.cfg.ShiftCheck.VerifyMaxAge, Limit: d.cfg.ShiftCheck.Timeout, Now: d.app.io.Now,
-		Verified: func() ([]health.VerifiedBackup, error) {
-			all, err := d.verifications()
-			var out []health.VerifiedBackup
-			for name, v := range all {
-				out = append(out, health.VerifiedBackup{Name: name, At: v.At, Failed: v.Verdict == backup.Fail})
-			}
-			return out, err
-		},
-		Log: backupLog,
+		Verified: d.lastVerified, Log: backupLog,
 	}
 	if h, err := d.held(); err == nil && len(h.Losses) == 0 {
 		opt.Accepted = h.Since // backup ack leaves this
@@ -76,6 +68,17 @@ func (d *deps) backupProbe() check.Probe {
 	return health.Backup(opt)
 }
 
+// lastVerified is when a backup was last read to its last byte.
+func (d *deps) lastVerified() (last time.Time, err error) {
+	all, err := d.verifications()
+	for _, v := range all {
+		if v.At.After(last) {
+			last = v.At
+		}
+	}
+	return last, err
+}
+
 // copiesLookedAt bounds how many backups a check looks at in each place: the
 // manifest of each is a request.
 const copiesLookedAt = 24
@@ -85,11 +88,16 @@ func (d *deps) newestCopies(ctx context.Context, r store.Reader) ([]health.Backu
 	if err != nil {
 		return nil, err
 	}
+	verified, _ := d.verifications() // lastVerified tells what is wrong with them
+	verified.Mark(r.Location(), copies)
 	out := make([]health.BackupCopy, 0, len(copies))
 	for _, c := range copies {
 		b := health.BackupCopy{Name: c.Name, Time: c.Time, Size: c.Size, Good: c.Good(), Plain: c.Kind == backup.Plain, Problem: c.Problem}
 		if c.Kind == backup.Unfinished {
 			b.Problem = "unfinished: it has no manifest"
+		}
+		if c.Failed() {
+			b.FailedAt = c.Verified.At
 		}
 		out = append(out, b)
 	}

@@ -84,16 +84,8 @@ func (d *deps) remember(at located, rep *backup.Report, by string, now time.Time
 		d.app.io.Warn("%v", err)
 		return
 	}
-	all[at.name] = backup.Verification{At: now.UTC(), By: by, Where: rep.Where, Verdict: rep.Verdict}
-	for len(all) > keepVerdicts {
-		oldest := ""
-		for n, v := range all {
-			if oldest == "" || v.At.Before(all[oldest].At) {
-				oldest = n
-			}
-		}
-		delete(all, oldest)
-	}
+	all.Record(at.name, backup.Verification{At: now.UTC(), By: by, Where: rep.Where, Verdict: rep.Verdict})
+	all.Forget(keepVerdicts)
 	if err := d.state.Save(verifiedDoc, all); err != nil {
 		d.app.io.Warn("the verdict is not remembered: %v", err)
 	}

@@ -41,6 +41,8 @@ type BackupCopy struct {
 	// Plain that it is the old script's, of which nothing can be told so.
 	Good, Plain bool
 	Problem     string // why it is neither
+	// FailedAt is when its verification found a fault; zero if none did.
+	FailedAt time.Time
 }
 
 // BackupPlace is a place where backups are kept.
@@ -52,13 +54,6 @@ type BackupPlace struct {
 	Remedy string
 }
 
-// VerifiedBackup is the last verification of a backup's contents.
-type VerifiedBackup struct {
-	Name   string
-	At     time.Time
-	Failed bool
-}
-
 // LogTail is the end of a job's log.
 type LogTail struct {
 	Path    string
@@ -68,9 +63,11 @@ type LogTail struct {
 
 // BackupOptions say what is known of the backups.
 type BackupOptions struct {
-	Places   []BackupPlace // the weightiest first
-	Runs     Runs
-	Verified func() ([]VerifiedBackup, error)
+	Places []BackupPlace // the weightiest first
+	Runs   Runs
+	// Verified returns when a backup was last read to its last byte; zero if
+	// none ever was.
+	Verified func() (time.Time, error)
 	// Log reads the end of the log; nil where there is none to read.
 	Log func() (LogTail, error)
 
@@ -377,33 +374,19 @@ func (x *backupCheck) lastRun(f *findings, runs []JobRun, places []held) {
 	}
 }
 
-// verified says when a backup was last read to its last byte.
+// verified says which copies failed when they were read, and when one was last
+// read to its last byte.
 func (x *backupCheck) verified(f *findings, places []held) {
-	all, err := x.Verified()
+	for _, h := range places {
+		h.failed(f)
+	}
+	last, err := x.Verified()
 	if err != nil {
 		f.unknown("", "the verifications: %s", oneLine(err))
 		return
 	}
-	var last VerifiedBackup
-	for _, v := range all {
-		if v.At.After(last.At) {
-			last = v
-		}
-		for _, h := range places {
-			c := h.newest()
-			switch {
-			case !v.Failed || !h.has(v.Name):
-				continue
-			case c != nil && c.Name == v.Name:
-				f.add(finding{status: check.Critical, alert: runbook.BackupFailed, since: v.At, text: "the newest backup, " + v.Name + ", failed its verification", action: "escrowctl backup"})
-			default:
-				f.add(finding{status: check.Warning, text: v.Name + " failed its verification", action: "escrowctl backup verify " + v.Name})
-			}
-			break
-		}
-	}
-	since, text := last.At, "verified "+span(x.Now().Sub(last.At))+" ago"
-	if last.At.IsZero() {
+	since, text := last, "verified "+span(x.Now().Sub(last))+" ago"
+	if last.IsZero() {
 		text = "never verified"
 		for _, h := range places {
 			if len(h.copies) > 0 && (since.IsZero() || h.copies[0].Time.Before(since)) {
@@ -416,6 +399,22 @@ func (x *backupCheck) verified(f *findings, places []held) {
 		return
 	}
 	f.fact("%s", text)
+}
+
+// failed tells of the copies that did not pass.
+func (h held) failed(f *findings) {
+	newest := h.newest()
+	for i := range h.copies {
+		c := &h.copies[i]
+		switch {
+		case c.FailedAt.IsZero():
+		case c == newest:
+			f.add(finding{status: check.Critical, alert: runbook.BackupFailed, since: c.FailedAt, action: "escrowctl backup",
+				text: fmt.Sprintf("the newest backup in %s, %s, failed its verification", h.Name, c.Name)})
+		default:
+			f.add(finding{status: check.Warning, text: fmt.Sprintf("%s in %s failed its verification", c.Name, h.Name), action: "escrowctl backup list"})
+		}
+	}
 }
 
 // tail is the end of the log: context for a person, and no evidence, as it shows

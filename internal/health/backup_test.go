@@ -40,7 +40,7 @@ type scene struct {
 	bucket, dir       []BackupCopy
 	bucketErr, runErr error
 	runs              []JobRun
-	verified          []VerifiedBackup
+	verified          time.Time
 	log               *LogTail
 	accepted          time.Time
 }
@@ -49,7 +49,7 @@ func healthyScene() *scene {
 	return &scene{
 		bucket: nights(11), dir: nights(11),
 		runs:     []JobRun{{Start: at(14 * hour), End: at(13 * hour), Outcome: "ok", Figures: map[string]any{"name": "b1124", "uploaded": true}}},
-		verified: []VerifiedBackup{{Name: "b1122", At: at(2 * day)}},
+		verified: at(2 * day),
 	}
 }
 
@@ -63,7 +63,7 @@ func (s *scene) probe() check.Probe {
 			{"the directory", list(s.dir, nil), "escrowctl backup"},
 		},
 		Runs:     func(int) ([]JobRun, error) { return s.runs, s.runErr },
-		Verified: func() ([]VerifiedBackup, error) { return s.verified, nil },
+		Verified: func() (time.Time, error) { return s.verified, nil },
 		Now:      now, ShrinkRatio: 0.5, Limit: 30 * time.Second, Accepted: s.accepted,
 	}
 	if s.log != nil {
@@ -117,7 +117,7 @@ func TestBackup(t *testing.T) {
 			s.bucket[10].Size, s.dir[10].Size, s.accepted = 100, 100, at(9*day)
 		}, want{check.Critical, "of the median of the 9 before it", alert, ""}},
 		{"few backups", func(s *scene) { s.bucket, s.dir = nights(2), nights(2) }, want{check.OK, "too few to compare sizes", "", ""}},
-		{"none at all", func(s *scene) { s.bucket, s.dir, s.runs, s.verified = nil, nil, nil, nil },
+		{"none at all", func(s *scene) { s.bucket, s.dir, s.runs, s.verified = nil, nil, nil, time.Time{} },
 			want{check.Critical, "no good backup in the bucket, it has none at all", alert, "escrowctl backup upload"}},
 		{"only damaged ones", func(s *scene) {
 			s.bucket = []BackupCopy{{Name: "b1124", Time: at(hour), Problem: "it has 5 bytes"}}
@@ -132,11 +132,11 @@ func TestBackup(t *testing.T) {
 		{"bucket not reached", func(s *scene) { s.bucket, s.bucketErr = nil, errors.New("AccessDenied\nno") },
 			want{check.Unknown, "the bucket: AccessDenied; no", "", "escrowctl backup list"}},
 		{"records not readable", func(s *scene) { s.runs, s.runErr = nil, errors.New("damaged") }, want{check.Unknown, "the run records: damaged", "", ""}},
-		{"newest failed its verification", func(s *scene) { s.verified = []VerifiedBackup{{"b1124", at(hour), true}} },
-			want{check.Critical, "the newest backup, b1124, failed its verification", alert, ""}},
-		{"an older one failed its verification", func(s *scene) { s.verified = []VerifiedBackup{{"b1120", at(hour), true}} },
-			want{check.Warning, "b1120 failed its verification", "", "escrowctl backup verify b1120"}},
-		{"verified long ago", func(s *scene) { s.verified[0].At = at(20 * day) }, want{check.Warning, "no backup was verified for 20 days", "", "escrowctl backup verify latest"}},
+		{"newest failed its verification", func(s *scene) { s.bucket[10].FailedAt = at(hour) },
+			want{check.Critical, "the newest backup in the bucket, b1124, failed its verification", alert, ""}},
+		{"an older one failed its verification", func(s *scene) { s.dir[6].FailedAt = at(hour) },
+			want{check.Warning, "b1120 in the directory failed its verification", "", "escrowctl backup list"}},
+		{"verified long ago", func(s *scene) { s.verified = at(20 * day) }, want{check.Warning, "no backup was verified for 20 days", "", "escrowctl backup verify latest"}},
 		{"old script, fresh, of usual size", func(s *scene) { s.bucket, s.dir, s.runs = plain(s.bucket), plain(s.dir), nil },
 			want{check.OK, "the old script's, not read", "", ""}},
 		{"old script, nothing to compare with", func(s *scene) { s.bucket, s.dir, s.runs = plain(nights(1)), plain(nights(1)), nil },
@@ -180,7 +180,7 @@ func TestBackupHanging(t *testing.T) {
 			<-ctx.Done()
 			return nil, fmt.Errorf("list: %w", ctx.Err())
 		}, ""}},
-		Runs: func(int) ([]JobRun, error) { return s.runs, nil }, Verified: func() ([]VerifiedBackup, error) { return nil, nil },
+		Runs: func(int) ([]JobRun, error) { return s.runs, nil }, Verified: func() (time.Time, error) { return time.Time{}, nil },
 		Now: now, Limit: testLimit,
 	}
 	want{check.Unknown, "the bucket: list: context deadline exceeded", "", ""}.check(t, look(t, Backup(opt)))

@@ -26,6 +26,8 @@ var (
 	// ErrCredentials says that the store does not know the credentials, or no
 	// longer: what they may do is another matter.
 	ErrCredentials = errors.New("the credentials are refused")
+	// ErrDenied says that the credentials are known and lack a right.
+	ErrDenied = errors.New("access is denied")
 	// ErrChanged says that an object was replaced while it was being read.
 	ErrChanged = errors.New("the object changed while it was being read")
 )

@@ -91,6 +91,8 @@ func (s *Store) explain(e *Error, o op) error {
 		e.Err = fmt.Errorf("%w: %w", store.ErrNotExist, e.Err)
 	case e.Code == "InvalidAccessKeyId", e.Code == "SignatureDoesNotMatch", e.Code == "XAdminUserNotFound":
 		e.Err = fmt.Errorf("%w: %w", store.ErrCredentials, e.Err)
+	case e.Code == "AccessDenied":
+		e.Err = fmt.Errorf("%w: %w", store.ErrDenied, e.Err)
 	}
 	e.Hint = s.hint(e, o)
 	return e
