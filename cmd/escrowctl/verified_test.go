@@ -56,3 +56,23 @@ func TestVerifiedByRestore(t *testing.T) {
 		}
 	}
 }
+
+// TestRestoreDryRunJSON: whoever asks for JSON gets it, also of what would be done.
+func TestRestoreDryRunJSON(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	s.pg.Psql(t, "app", "CREATE TABLE trades (id int PRIMARY KEY)")
+	s.expect(t, 0, "backup")
+	var doc struct {
+		DryRun              bool `json:"dry_run"`
+		Name, Where, Target string
+		Tables              []string
+	}
+	out := s.expect(t, 0, "backup restore latest --to copy --table trades --dry-run --json")
+	if err := json.Unmarshal([]byte(out), &doc); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if !doc.DryRun || !strings.HasSuffix(doc.Name, ".sql.gz") || doc.Where != s.dir || !strings.Contains(doc.Target, "copy") || len(doc.Tables) != 1 {
+		t.Errorf("%+v", doc)
+	}
+}

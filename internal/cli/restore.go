@@ -107,8 +107,7 @@ func (a *App) restore(ctx context.Context, what string, f restoreFlags) error {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(a.io.Out, "would verify %s in %s and restore it into %s\n", ui.Clean(at.name), ui.Clean(at.store.Location()), ui.Clean(target.Display()))
-		return err
+		return a.showWouldRestore(at, target, f)
 	}
 	return a.job(ctx, d, restoreJob, func(ctx context.Context) (Outcome, error) {
 		at, err := d.locate(ctx, what, f.where)
@@ -145,6 +144,24 @@ func (a *App) restore(ctx context.Context, what string, f restoreFlags) error {
 		}
 		return a.restored(at, target, res)
 	})
+}
+
+// showWouldRestore says what a restore would do.
+func (a *App) showWouldRestore(at located, target *postgres.Target, f restoreFlags) error {
+	if a.asJSON() {
+		return a.io.JSON(struct {
+			SchemaVersion int      `json:"schema_version"`
+			DryRun        bool     `json:"dry_run"`
+			Name          string   `json:"name"`
+			Where         string   `json:"where"`
+			Target        string   `json:"target"`
+			Tables        []string `json:"tables,omitempty"` // none: all
+			Clean         bool     `json:"clean"`
+			Swap          bool     `json:"swap"`
+		}{1, true, at.name, at.store.Location(), target.Display(), f.tables, f.clean, f.swap})
+	}
+	_, err := fmt.Fprintf(a.io.Out, "would verify %s in %s and restore it into %s\n", ui.Clean(at.name), ui.Clean(at.store.Location()), ui.Clean(target.Display()))
+	return err
 }
 
 // restoreTarget reads --to.
