@@ -148,6 +148,9 @@ func (m *meter) outsiders(ctx context.Context, st *Statements) ([]string, error)
 			names[s.User] = true
 		}
 	}
+	if len(names) == 0 {
+		return nil, nil // a database of which nobody has asked anything yet
+	}
 	const query = `coalesce(json_agg(r.rolname), '[]'::json) FROM pg_roles r
 		WHERE r.rolname IN (SELECT json_array_elements_text($1::json)) AND EXISTS (SELECT 1 FROM pg_class c WHERE ` + platformTables + `)
 		AND NOT EXISTS (SELECT 1 FROM pg_class c WHERE ` + platformTables + `

@@ -20,7 +20,7 @@ func TestStatements(t *testing.T) {
 		run  func(*testing.T, *testenv.PG)
 	}{
 		{"regression", regression}, {"without the extension", withoutExtension}, {"old versions", oldVersions}, {"without rights", withoutRights},
-		{"roles", roles}, {"explain", explain}, {"resets", resets}, {"a crash", crash},
+		{"roles", roles}, {"quiet", quiet}, {"explain", explain}, {"resets", resets}, {"a crash", crash},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, pg) })
 	}
@@ -244,6 +244,18 @@ func roles(t *testing.T, pg *testenv.PG) {
 	pg.Psql(t, "roles", "GRANT SELECT ON other TO PUBLIC")
 	if out := look(t, connect(t, pg.URL("roles")), 0).Database.Statements.Outsiders; len(out) != 1 || out[0].Name != "" {
 		t.Errorf("left out: %+v", out)
+	}
+}
+
+// quiet is a database of which nobody has asked anything: after a crash, say. That
+// is nothing unknown.
+func quiet(t *testing.T, pg *testenv.PG) {
+	pg.CreateDB(t, "quiet")
+	pg.Psql(t, "quiet", "CREATE EXTENSION pg_stat_statements; CREATE TABLE trades (n int)")
+	for _, s := range look(t, connect(t, pg.URL("quiet")), 0).Sources {
+		if s.State != Read {
+			t.Errorf("%s is %s: %s", s.Name, s.State, s.Reason)
+		}
 	}
 }
 
