@@ -3,12 +3,13 @@ package year
 import (
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/stellarescrow/escrowctl/internal/storm/kit"
 )
 
 // judgeBackup: a backup that ends well is there, in both places; what came over
@@ -65,11 +66,11 @@ func (y *year) judgeRenew(r run, res result) {
 	if res.code != 0 {
 		y.find("certs renew: exit %d: %s", res.code, res.words())
 	}
-	if served, err := y.tls.handshake(); err != nil || served != y.tls.onDisk(y.t) {
-		y.find("certs renew ended with %d, and nginx serves %s, not %s: %v", res.code, served, y.tls.onDisk(y.t), err)
+	if served, err := y.site.Handshake(); err != nil || served != y.site.OnDisk(y.t) {
+		y.find("certs renew ended with %d, and nginx serves %s, not %s: %v", res.code, served, y.site.OnDisk(y.t), err)
 	}
 	if y.dueOpen {
-		y.tls.due(y.t, false)
+		y.site.Due(y.t, false)
 		y.dueOpen = false
 		if strings.Contains(res.out, "renewed") {
 			y.tally.renewed++
@@ -215,18 +216,7 @@ func (k *keys) ask(secret, key string) int {
 	if secret == "ADMIN_KEYS" {
 		path = "/api/admin/x"
 	}
-	req, err := http.NewRequest(http.MethodGet, k.api+path, nil)
-	if err != nil {
-		return -1
-	}
-	req.Close = true
-	req.Header.Set("X-API-Key", key)
-	resp, err := (&http.Client{Timeout: 10 * time.Second}).Do(req)
-	if err != nil {
-		return 0
-	}
-	_ = resp.Body.Close()
-	return resp.StatusCode
+	return kit.Answer(k.api+path, key)
 }
 
 // judgeRotation: whatever came over an action, .env is whole; run again it is

@@ -1,9 +1,14 @@
 package year
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
+	"net/http"
+	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -141,21 +146,33 @@ func (l *leaks) uploads() []string {
 // containers are those of the project, and what belongs to them, that should not
 // be there: it has one container, in one network, without a volume.
 func (l *leaks) containers() []string {
-	filter := "label=com.docker.compose.project=" + l.project
-	var out []string
-	for what, args := range map[string][]string{
-		"container": {"ps", "-a", "--filter", filter, "--format", "{{.Names}} {{.State}}"},
-		"volume":    {"volume", "ls", "--filter", filter, "--format", "{{.Name}}"},
-		"network":   {"network", "ls", "--filter", filter, "--format", "{{.Name}}"},
-	} {
-		text, err := exec.Command("docker", args...).Output()
-		all := lines(string(text))
-		want := map[string]int{"container": 1, "network": 1}[what]
-		if err != nil || len(all) != want || what == "container" && !strings.HasSuffix(all[0], "running") {
-			out = append(out, fmt.Sprintf("%ss: %q, %v", what, all, err))
-		}
+	type item struct{ ID, Name, State string }
+	var containers, networks []item
+	var volumes struct{ Volumes []item }
+	err := errors.Join(l.engine("/containers/json?all=1", &containers), l.engine("/networks?", &networks), l.engine("/volumes?", &volumes))
+	if err != nil {
+		return []string{err.Error()}
 	}
-	return out
+	if len(containers) != 1 || containers[0].State != "running" || len(networks) != 1 || len(volumes.Volumes) > 0 {
+		return []string{fmt.Sprintf("containers %v, networks %v, volumes %v", containers, networks, volumes.Volumes)}
+	}
+	return nil
+}
+
+// engine asks the Docker engine for what is labelled as the project's.
+func (l *leaks) engine(path string, into any) error {
+	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", "/var/run/docker.sock")
+	}}}
+	resp, err := client.Get("http://docker" + path + "&filters=" + url.QueryEscape(`{"label":["com.docker.compose.project=`+l.project+`"]}`))
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("docker: %s: %s", path, resp.Status)
+	}
+	return json.NewDecoder(resp.Body).Decode(into)
 }
 
 // size is how many files a directory holds, and how many bytes.

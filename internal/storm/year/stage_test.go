@@ -12,11 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stellarescrow/escrowctl/internal/storm/kit"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
 const (
-	domain   = "escrow.test"
 	database = "app"
 	// runMark is in the environment of whatever a run starts.
 	runMark = "STORM_RUN"
@@ -31,7 +31,8 @@ type stage struct {
 	s3      *testenv.S3Server
 	sink    *testenv.Sink
 	project *testenv.Project
-	tls     *tlsStack
+	ca      *kit.CA
+	site    *kit.Site
 
 	toS3, toCA, toDocker *proxy
 
@@ -70,7 +71,7 @@ report: {api_metrics: on, timeout: 30s}
 dr_test: {engine: local, rpo: 26h}
 shift_check: {timeout: 1m}
 perf: {sources: [database, statements, disk]}
-certs: {domain: escrow.test, via: host, timeout: 10m}
+certs: {timeout: 10m}
 keys: {timeout: 5m}
 `
 
@@ -93,7 +94,9 @@ func newStage(t *testing.T) *stage {
 	s.bucket = s.s3.Bucket(t)
 	s.toS3 = newProxy(t, "tcp", fmt.Sprintf("127.0.0.1:%d", testenv.FreePort(t)), "tcp", strings.TrimPrefix(s.s3.Endpoint, "http://"))
 	s.toDocker = newProxy(t, "unix", s.path("docker.sock"), "unix", "/var/run/docker.sock")
-	s.tls = newTLSStack(t, s)
+	s.ca = kit.NewCA(t, s.root)
+	s.toCA = newProxy(t, "tcp", fmt.Sprintf("127.0.0.1:%d", testenv.FreePort(t)), "tcp", s.ca.Addr)
+	s.site = kit.NewSite(t, s.root, s.ca, s.toCA.addr)
 	port := testenv.FreePort(t)
 	s.api = fmt.Sprintf("http://127.0.0.1:%d", port)
 	s.project = docker.ComposeProject(t, map[string]string{
@@ -108,7 +111,7 @@ func newStage(t *testing.T) *stage {
 // of its own.
 func (s *stage) directories(t *testing.T) {
 	t.Helper()
-	for _, name := range []string{"backups", "state", "tmp", "metrics", "bin", "home", "handed"} {
+	for _, name := range []string{"backups", "state", "tmp", "metrics", "home", "handed"} {
 		if err := os.Mkdir(s.path(name), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -136,11 +139,12 @@ func (s *stage) directories(t *testing.T) {
 }
 
 func (s *stage) environment() {
-	s.env = append(s.s3.Env(), "AWS_ENDPOINT_URL_S3=http://"+s.toS3.addr, "PATH="+s.path("bin")+":"+os.Getenv("PATH"), "HOME="+s.path("home"), "TMPDIR="+s.path("tmp"),
+	s.env = append(s.s3.Env(), "AWS_ENDPOINT_URL_S3=http://"+s.toS3.addr, "PATH="+s.site.Bin+":"+os.Getenv("PATH"), "HOME="+s.path("home"), "TMPDIR="+s.path("tmp"),
 		runMark+"="+s.mark, "ESCROWCTL_CONFIG="+s.path("escrowctl.yaml"), "DATABASE_URL="+s.pg.URL(database), "S3_BUCKET=s3://"+s.bucket, "BACKUP_DIR="+s.path("backups"),
 		"ESCROWCTL_STATE_DIR="+s.path("state"), "ESCROWCTL_REPORT_TEXTFILE_DIR="+s.path("metrics"), "API_BASE_URL="+s.sink.URL, "BACKUP_ALERT_WEBHOOK="+s.sink.WebhookURL(),
 		"COMPOSE_PROJECT_NAME="+s.project.Name, "ESCROWCTL_COMPOSE_ENV_FILE="+s.project.EnvFile(), "ESCROWCTL_COMPOSE_DOCKER_HOST=unix://"+s.toDocker.addr,
-		"ESCROWCTL_API_URL="+s.api, "ESCROWCTL_CERTS_ADDRESS="+s.tls.served, "ESCROWCTL_CERTS_CA="+s.tls.rootFile, "ESCROWCTL_CERTS_DIR="+s.tls.dir)
+		"ESCROWCTL_API_URL="+s.api)
+	s.env = append(s.env, s.site.Env(s.ca)...)
 }
 
 // result is how a run ended.

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 )
 
@@ -17,6 +16,7 @@ type tally struct {
 	shift                                   map[string]int // verdicts on backup
 	rss                                     map[string][]int64
 	took                                    map[string]time.Duration
+	spent                                   map[string]time.Duration // by part of a night
 	stateFiles                              int
 	stateBytes                              int64
 }
@@ -24,7 +24,7 @@ type tally struct {
 func newTally() *tally {
 	return &tally{
 		runs: map[string]int{}, faulty: map[string]int{}, struck: map[string]int{}, exits: map[string]map[int]int{}, shift: map[string]int{},
-		rss: map[string][]int64{}, took: map[string]time.Duration{},
+		rss: map[string][]int64{}, took: map[string]time.Duration{}, spent: map[string]time.Duration{},
 	}
 }
 
@@ -45,8 +45,8 @@ func (c *tally) count(r run, res result) {
 	}
 }
 
-func (c *tally) show(t *testing.T) {
-	t.Helper()
+// String is all that was counted.
+func (c *tally) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d nights, %d restores compared, %d certificates renewed, %d keys rotated; state directory at most %d files, %d bytes\n",
 		c.nights, c.restores, c.renewed, c.rotated, c.stateFiles, c.stateBytes)
@@ -64,6 +64,9 @@ func (c *tally) show(t *testing.T) {
 		total += c.faulty[name]
 		struck += c.struck[name]
 	}
-	fmt.Fprintf(&b, "faults in all %d, %d while the run was at it", total, struck)
-	t.Log(b.String())
+	fmt.Fprintf(&b, "faults in all %d, %d while the run was at it\n", total, struck)
+	for _, part := range slices.Sorted(maps.Keys(c.spent)) {
+		fmt.Fprintf(&b, "%-30s %s a night\n", part, (c.spent[part] / time.Duration(max(1, c.nights))).Round(10*time.Millisecond))
+	}
+	return b.String()
 }

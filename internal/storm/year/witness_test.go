@@ -194,6 +194,12 @@ func (w *witness) newest(place string) (string, time.Time) {
 	return "", time.Time{}
 }
 
+// holds says whether the newest whole backup in a place has a table.
+func (w *witness) holds(place, table string) bool {
+	name, _ := w.newest(place)
+	return name != "" && strings.Contains("\n"+w.truths[w.nightOf(name)].text, "\ntable "+table+" ")
+}
+
 // prove restores a backup as the runbook does, gunzip and psql, and compares
 // what came back with what the database held. What has the sum of one that was
 // proven is the same.

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -27,31 +26,6 @@ const (
 	rereadEvery = 30
 )
 
-// settings are the seed and how many nights: STORM=full is a whole year,
-// STORM_NIGHTS and STORM_SEED choose.
-func settings(t *testing.T) (seed uint64, nights int) {
-	t.Helper()
-	seed, nights = fewSeed, fewNights
-	if os.Getenv("STORM") == "full" {
-		seed, nights = uint64(time.Now().UnixNano()), yearNights
-	}
-	if text := os.Getenv("STORM_SEED"); text != "" {
-		n, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			t.Fatalf("STORM_SEED: %v", err)
-		}
-		seed = n
-	}
-	if text := os.Getenv("STORM_NIGHTS"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
-			t.Fatalf("STORM_NIGHTS: %q: a number from 1", text)
-		}
-		nights = n
-	}
-	return seed, nights
-}
-
 // TestYear lives through the nights, and looks at everything after each.
 func TestYear(t *testing.T) {
 	seed, nights := settings(t)
@@ -67,17 +41,18 @@ func TestYear(t *testing.T) {
 	}
 	y.keys = newKeys(s)
 	for _, n := range plan(seed, nights) {
+		pause(os.Getenv("STORM_PAUSE"))
 		start := time.Now()
 		y.last = n.n == nights-1
 		y.live(n)
 		y.tally.nights++
 		t.Logf("%s\n\t%s, %d finds so far", n, time.Since(start).Round(100*time.Millisecond), len(y.finds))
+		y.progress(seed, nights)
 		if len(y.finds) > 25 {
 			t.Fatal("too many finds to go on")
 		}
 	}
-	y.tally.restores = y.w.restores
-	y.tally.show(t)
+	t.Log(y.tally)
 }
 
 // year is what is known while the nights pass.
@@ -117,22 +92,33 @@ func (y *year) at(offset time.Duration) time.Time {
 func (y *year) live(n night) {
 	y.t.Helper()
 	y.night = n
-	y.pg.Psql(y.t, database, n.sql)
-	if err := y.w.learn(n.n, database); err != nil {
-		y.t.Fatal(err)
-	}
+	y.spent("the day", func() {
+		y.pg.Psql(y.t, database, n.sql)
+		if err := y.w.learn(n.n, database); err != nil {
+			y.t.Fatal(err)
+		}
+	})
 	for _, table := range n.dropped {
-		y.holds[table] = true
+		if y.w.holds("local", table) { // else no backup is smaller for it
+			y.holds[table] = true
+		}
 	}
 	if n.due {
-		y.tls.due(y.t, true)
+		y.site.Due(y.t, true)
 		y.dueOpen = true
 	}
 	for _, r := range n.runs {
-		y.run(r)
+		y.spent("runs", func() { y.run(r) })
 	}
 	y.look()
 	y.age(y.t)
+}
+
+// spent notes what a part of a night takes.
+func (y *year) spent(part string, do func()) {
+	start := time.Now()
+	do()
+	y.tally.spent[part] += time.Since(start)
 }
 
 // arguments are a run's.
@@ -170,7 +156,7 @@ func (y *year) run(r run) {
 	y.tally.count(r, res)
 	y.common(r, res)
 	if r.fault != "" {
-		y.settle(r)
+		y.spent("runs: until they have settled", func() { y.settle(r) })
 	}
 	switch r.command {
 	case cmdBackup:
@@ -260,10 +246,32 @@ func (y *year) look() {
 	} else if y.backupRun.fault == "" {
 		y.find("the backup without a fault: exit %d: %s", y.backup.code, y.backup.errs)
 	}
-	y.listed(now)
+	y.spent("lists and restores", func() { y.listed(now) })
 	for _, f := range y.w.retention(now, swept && !y.held) {
 		y.find("%s", f)
 	}
+	y.spent("leaks", func() { y.left(swept) })
+	files, bytes := size(y.path("state"))
+	y.tally.stateFiles, y.tally.stateBytes = max(y.tally.stateFiles, files), max(y.tally.stateBytes, bytes)
+	if files > maxStateFiles || bytes > maxStateBytes {
+		y.find("the state directory has grown to %d files and %d bytes", files, bytes)
+	}
+	if err := y.keys.whole(); err != nil {
+		y.find("%v", err)
+	}
+	if y.night.n%rereadEvery == rereadEvery-1 || y.last {
+		// 1 is a last line that a kill has torn, which the next change mends.
+		if r := y.execute(y.t, now, []string{"changes", "verify"}, nil); r.code > 1 {
+			y.find("the log of changes: exit %d: %s", r.code, r.words())
+		}
+		y.w.forget()
+		y.spent("every restore", y.proveAll)
+	}
+}
+
+// left looks for what should not be there any more.
+func (y *year) left(swept bool) {
+	y.t.Helper()
 	for _, what := range []func() []string{
 		y.leaks.processes, y.leaks.sessions, y.leaks.containers,
 		func() []string { return y.leaks.files(swept, time.Now()) },
@@ -282,22 +290,6 @@ func (y *year) look() {
 		if p.count() > 0 && len(settled(func() []string { return make([]string, p.count()) })) > 0 {
 			y.find("%d connections to %s are open", p.count(), p.to)
 		}
-	}
-	files, bytes := size(y.path("state"))
-	y.tally.stateFiles, y.tally.stateBytes = max(y.tally.stateFiles, files), max(y.tally.stateBytes, bytes)
-	if files > maxStateFiles || bytes > maxStateBytes {
-		y.find("the state directory has grown to %d files and %d bytes", files, bytes)
-	}
-	if err := y.keys.whole(); err != nil {
-		y.find("%v", err)
-	}
-	if y.night.n%rereadEvery == rereadEvery-1 || y.last {
-		// 1 is a last line that a kill has torn, which the next change mends.
-		if r := y.execute(y.t, now, []string{"changes", "verify"}, nil); r.code > 1 {
-			y.find("the log of changes: exit %d: %s", r.code, r.words())
-		}
-		y.w.forget()
-		y.proveAll()
 	}
 }
 
