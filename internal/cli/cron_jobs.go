@@ -57,7 +57,9 @@ func runsOf(j schedule.Job) string { return j.Name }
 // commandOf returns the subcommand that arguments call, or what is wrong with
 // them.
 func commandOf(args []string) (string, error) {
-	root := New(&ui.IO{Out: io.Discard, Err: io.Discard, Now: time.Now}, nil, Build{}).Root()
+	app := New(&ui.IO{Out: io.Discard, Err: io.Discard, Now: time.Now}, nil, Build{})
+	app.lookup = true
+	root := app.Root()
 	cmd, rest, err := root.Find(args)
 	if err == nil {
 		err = cmd.ParseFlags(rest)

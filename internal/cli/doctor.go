@@ -34,7 +34,7 @@ func (a *App) doctorCommand() *cobra.Command {
 		Example: "  escrowctl doctor\n  escrowctl doctor --write-bucket\n  escrowctl doctor --only bucket,pg_dump --json",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.doctor(cmd.Context(), f) },
 	}
-	selection(cmd, &f.only, &f.skip, idsOf(doctorProbes(f)))
+	a.selection(cmd, &f.only, &f.skip, idsOf(doctorProbes(f)))
 	cmd.Flags().BoolVar(&f.writeBucket, "write-bucket", false, "also write, read and delete an object in the bucket")
 	return cmd
 }

@@ -74,9 +74,7 @@ func (a *App) drTestCommand() *cobra.Command {
 	fl.BoolVar(&f.reap, "reap", false, "only remove what killed and kept tests left")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be tested, and do nothing")
 	for name, words := range map[string][]string{"from": {"local", "s3"}, "engine": {config.Auto, config.EngineDocker, config.EngineLocal}} {
-		if err := cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)); err != nil {
-			panic(err) // the flag stands a few lines above
-		}
+		a.completeWords(cmd, name, words...)
 	}
 	cmd.AddCommand(a.drTestHistoryCommand())
 	return cmd

@@ -69,9 +69,9 @@ func (a *App) perfAnalyzeCommand() *cobra.Command {
 	flags.IntVar(&f.top, "top", runbook.SlowQueries, "how many `queries` each list shows")
 	flags.StringVar(&f.since, "since", "", "compare with a snapshot at least so `old` (7d), or with\none by its name, in place of the last")
 	flags.StringVar(&f.failOn, "fail-on", "warning", "exit 0 below this `severity`,\nwarning or critical")
-	completeWords(cmd, "fail-on", "warning", "critical")
+	a.completeWords(cmd, "fail-on", "warning", "critical")
 	flags.StringSliceVar(&f.skip, "skip", nil, "leave `sources` out: database, statements, api,\ncontainers, redis, disk")
-	completeWords(cmd, "skip", perfSourceNames()...)
+	a.completeWords(cmd, "skip", perfSourceNames()...)
 	flags.StringVar(&f.html, "html", "", "also write the report with plots to this `file`")
 	flags.BoolVar(&f.markdown, "markdown", false, "print it as Markdown")
 	flags.BoolVar(&f.explain, "explain", false, "also show the plans of the top queries (nothing of\nthem is run)")
@@ -79,8 +79,13 @@ func (a *App) perfAnalyzeCommand() *cobra.Command {
 	return cmd
 }
 
-// completeWords lets the shell complete a flag's value.
-func completeWords(cmd *cobra.Command, flag string, words ...string) {
+// completeWords lets the shell complete a flag's value. Cobra remembers that for as
+// long as the process lives, and with it the whole tree of commands: one that is
+// only looked up in goes without.
+func (a *App) completeWords(cmd *cobra.Command, flag string, words ...string) {
+	if a.lookup {
+		return
+	}
 	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // the flag was made beside it
 	}

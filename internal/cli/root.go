@@ -24,6 +24,7 @@ type App struct {
 	command string // with its parents: escrowctl certs renew
 	flags   globalFlags
 	logged  bool // stderr holds the log of a run
+	lookup  bool // its commands are looked up, never run
 	cron    cronhost.Host
 	// servers, if not nil, is what dr-test starts servers with.
 	servers drtest.Engine
@@ -100,10 +101,7 @@ func (a *App) addGlobalFlags(root *cobra.Command) {
 	f.BoolVarP(&a.flags.verbose, "verbose", "v", false, "also say what is used: files, directories, servers")
 	f.BoolVarP(&a.flags.quiet, "quiet", "q", false, "no progress, only results, warnings and errors")
 	f.BoolVar(&a.flags.noColor, "no-color", false, "no colour on terminals")
-	formats := cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)
-	if err := root.RegisterFlagCompletionFunc("output", formats); err != nil {
-		panic(err) // the flag stands a few lines above
-	}
+	a.completeWords(root, "output", "text", "json")
 }
 
 // alsoOutput annotates a command with a further format of -o.

@@ -52,7 +52,7 @@ func (a *App) shiftCheckCommand() *cobra.Command {
 		Annotations: map[string]string{alsoOutput: "nagios"},
 		RunE:        func(cmd *cobra.Command, _ []string) error { return a.shiftCheck(cmd.Context(), f) },
 	}
-	selection(cmd, &f.only, &f.skip, checkIDs())
+	a.selection(cmd, &f.only, &f.skip, checkIDs())
 	cmd.Flags().BoolVar(&f.markdown, "markdown", false, "print it as Markdown, to hand over")
 	cmd.Flags().BoolVar(&f.post, "post", false, "also send it to the webhook")
 	cmd.Flags().StringVar(&f.html, "html", "", "also write it to a `file`, as one HTML page")
@@ -64,13 +64,11 @@ func (a *App) shiftCheckCommand() *cobra.Command {
 }
 
 // selection adds the flags that choose among the checks of a command.
-func selection(cmd *cobra.Command, only, skip *[]string, ids []string) {
+func (a *App) selection(cmd *cobra.Command, only, skip *[]string, ids []string) {
 	cmd.Flags().StringSliceVar(only, "only", nil, "make these `checks` only")
 	cmd.Flags().StringSliceVar(skip, "skip", nil, "leave these `checks` out")
 	for _, name := range []string{"only", "skip"} {
-		if err := cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(ids, cobra.ShellCompDirectiveNoFileComp)); err != nil {
-			panic(err) // the flag stands a few lines above
-		}
+		a.completeWords(cmd, name, ids...)
 	}
 }
 
@@ -349,6 +347,11 @@ func (a *App) watchShift(ctx context.Context, d *deps, f shiftFlags, made []shif
 	if !a.io.OutTTY || a.asJSON() || f.every < time.Second {
 		return &misuse{"--watch needs a terminal and text, and --every at least 1s"}
 	}
+	return a.watch(ctx, d, f, made, off)
+}
+
+// watch makes the checks and shows them, every so often.
+func (a *App) watch(ctx context.Context, d *deps, f shiftFlags, made []shiftProbe, off []health.Off) error {
 	for {
 		rep, err := d.makeChecks(ctx, f, made, off)
 		if err != nil {

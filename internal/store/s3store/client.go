@@ -21,6 +21,9 @@ import (
 	"github.com/aws/smithy-go/middleware"
 )
 
+// idleTimeout is how long a connection waits for its next request.
+const idleTimeout = 5 * time.Second
+
 // connectTimeout bounds a TCP connect, and stands for a dead host.
 const connectTimeout = 10 * time.Second
 
@@ -42,6 +45,8 @@ func sdkConfig(ctx context.Context, opt Options) (aws.Config, error) {
 		// Parts share no connection, so that one that hangs stops no other.
 		t.ForceAttemptHTTP2 = false
 		t.MaxIdleConnsPerHost = opt.Concurrency + 2
+		// A watch makes a client for each of its rounds.
+		t.IdleConnTimeout = idleTimeout
 	})
 	load := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(transport),
