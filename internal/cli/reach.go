@@ -138,7 +138,7 @@ func (o *sharedSession) get(ctx context.Context, open func(context.Context) (hea
 	o.mu.Unlock()
 	if first {
 		a.session, a.err = open(ctx)
-		close(a.done)
+		o.opened(a)
 	} else if !a.await(ctx) {
 		return nil, fmt.Errorf("the database does not answer: %w", context.Cause(ctx))
 	}
@@ -146,6 +146,17 @@ func (o *sharedSession) get(ctx context.Context, open func(context.Context) (hea
 		return nil, a.err
 	}
 	return a, nil
+}
+
+// opened lets in who waits. A session that nobody waits for any more is ended:
+// close has come and gone.
+func (o *sharedSession) opened(a *sessionAttempt) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	close(a.done)
+	if o.now != a && a.err == nil {
+		a.end()
+	}
 }
 
 // await waits until the session is open or could not be opened. Both who opens
@@ -192,11 +203,14 @@ func (o *sharedSession) close() {
 	select {
 	case <-a.done:
 	default:
-		return // being opened still: that ends with its own limit
+		return // being opened still: who does ends it
 	}
-	if a.err != nil {
-		return
+	if a.err == nil {
+		a.end()
 	}
+}
+
+func (a *sessionAttempt) end() {
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeLimit)
 	defer cancel()
 	_ = a.session.Close(ctx) // the server notices without it too

@@ -115,3 +115,24 @@ func TestSharedSessionFails(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A session that opens when the run is over already is ended by who opened it: a
+// watch would gather one each time.
+func TestSharedSessionLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var shared sharedSession
+		var under countedSession
+		go func() {
+			_, _ = shared.get(t.Context(), func(context.Context) (health.Session, error) {
+				time.Sleep(time.Second)
+				return &under, nil
+			})
+		}()
+		synctest.Wait()
+		shared.close()
+		time.Sleep(2 * time.Second)
+		if under.closed != 1 {
+			t.Errorf("closed %d times", under.closed)
+		}
+	})
+}
