@@ -46,6 +46,7 @@ const (
 const (
 	maxFile  = 1 << 20  // bytes of one file: certbot's have a few KiB
 	maxFiles = 32 << 20 // bytes of all
+	tarBlock = 512      // that each file takes of a tar stream at the least
 )
 
 // errTooBig is a directory that is hardly certbot's.
@@ -146,7 +147,8 @@ func untar(stream io.Reader) ([]File, error) {
 				return nil, err
 			}
 		}
-		if total += len(f.Data); total > maxFiles {
+		// Names take room too, and of empty files there may be millions.
+		if total += tarBlock + len(f.Path) + len(f.Link) + len(f.Data); total > maxFiles {
 			return nil, errTooBig
 		}
 		out = append(out, f)
@@ -295,7 +297,7 @@ func (l *Lineage) pair(read map[string][]byte) {
 // publicOf returns the public half of a private key in PEM form. No error holds
 // any of the key.
 func publicOf(body []byte) (crypto.PublicKey, error) {
-	block, _ := pem.Decode(body)
+	block := keyBlock(body)
 	if block == nil {
 		return nil, errors.New("it holds no key in PEM form")
 	}
@@ -314,6 +316,18 @@ func publicOf(body []byte) (crypto.PublicKey, error) {
 		return nil, errors.New("it holds no key that can be read")
 	}
 	return signer.Public(), nil
+}
+
+// keyBlock is the first private key of a PEM file. What stands before it, the
+// parameters of a curve say, a server passes over as well.
+func keyBlock(body []byte) *pem.Block {
+	for {
+		var block *pem.Block
+		block, body = pem.Decode(body)
+		if block == nil || block.Type == "PRIVATE KEY" || strings.HasSuffix(block.Type, " PRIVATE KEY") {
+			return block
+		}
+	}
 }
 
 // setting returns the value of a line "name = value".

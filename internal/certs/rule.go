@@ -2,6 +2,7 @@ package certs
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -162,7 +163,7 @@ func (r Rule) String() string {
 // spanText writes a time span in days, or in hours where there are few.
 func spanText(d time.Duration) string {
 	if d < 0 {
-		return "-" + spanText(-d)
+		return "-" + spanText(-max(d, -math.MaxInt64)) // the least has no opposite
 	}
 	if d < 2*runbook.Day {
 		return trimZero(fmt.Sprintf("%.1f", d.Hours())) + " h"
