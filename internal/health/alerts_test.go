@@ -1,8 +1,10 @@
 package health
 
 import (
+	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -11,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 	"github.com/stellarescrow/escrowctl/internal/check"
 	"github.com/stellarescrow/escrowctl/internal/httpx"
 	"github.com/stellarescrow/escrowctl/internal/runbook"
@@ -265,16 +270,52 @@ func TestManyAlertsAreBounded(t *testing.T) {
 	}
 }
 
+// FuzzNotifications: what is read of Prometheus's counters is what its own
+// parser reads.
 func FuzzNotifications(f *testing.F) {
 	f.Add([]byte("prometheus_notifications_sent_total{alertmanager=\"a\"} 1 1700000000\n"))
 	f.Add([]byte("prometheus_notifications_errors_total NaN\n"))
 	f.Add([]byte("prometheus_notifications_dropped_total{ 1e400"))
+	f.Add([]byte("# TYPE prometheus_notifications_sent_total counter\n\tprometheus_notifications_sent_total\t{alertmanager=\"a\\\"} 3\"}\t2\nprometheus_notifications_errors_total 1e308\nprometheus_notifications_errors_total 1e308\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		n, err := parseNotifications(text)
-		if err == nil && (n.Sent < 0 || n.Errors < 0 || n.Dropped < 0) {
-			t.Errorf("%q: %+v", text, n)
+		if err != nil {
+			plain(t, err)
+			return
+		}
+		for _, v := range []float64{n.Sent, n.Errors, n.Dropped} {
+			if v < 0 || math.IsNaN(v) || math.IsInf(v, 0) {
+				t.Errorf("%q: %+v", text, n)
+			}
+		}
+		parser := expfmt.NewTextParser(model.LegacyValidation)
+		families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
+		if err != nil {
+			return
+		}
+		for name, got := range map[string]float64{"sent": n.Sent, "errors": n.Errors, "dropped": n.Dropped} {
+			if want, ok := total(families["prometheus_notifications_"+name+"_total"]); ok && math.Abs(got-want) > want*1e-9 {
+				t.Errorf("%q: %s %v, Prometheus reads %v", text, name, got, want)
+			}
 		}
 	})
+}
+
+// total is the sum of a family; not ok of one that is of another sort.
+func total(family *dto.MetricFamily) (sum float64, ok bool) {
+	for _, m := range family.GetMetric() {
+		switch {
+		case m.Counter != nil:
+			sum += m.Counter.GetValue()
+		case m.Gauge != nil:
+			sum += m.Gauge.GetValue()
+		case m.Untyped != nil:
+			sum += m.Untyped.GetValue()
+		default:
+			return 0, false
+		}
+	}
+	return sum, true
 }
 
 func FuzzAlerts(f *testing.F) {

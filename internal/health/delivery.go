@@ -97,35 +97,63 @@ func (a *alerts) prometheus(ctx context.Context) promPath {
 // over its Alertmanagers.
 func parseNotifications(text []byte) (notifications, error) {
 	var n notifications
+	into := map[string]*float64{
+		"prometheus_notifications_sent_total": &n.Sent, "prometheus_notifications_errors_total": &n.Errors, "prometheus_notifications_dropped_total": &n.Dropped,
+	}
 	found := 0
 	lines := bufio.NewScanner(bytes.NewReader(text))
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		name, rest, ok := strings.Cut(strings.Replace(lines.Text(), "{", " {", 1), " ")
-		into := map[string]*float64{
-			"prometheus_notifications_sent_total": &n.Sent, "prometheus_notifications_errors_total": &n.Errors, "prometheus_notifications_dropped_total": &n.Dropped,
-		}[name]
-		if !ok || into == nil {
+		name, value := counter(lines.Text())
+		if into[name] == nil {
 			continue
 		}
-		if i := strings.LastIndexByte(rest, '}'); i >= 0 {
-			rest = rest[i+1:]
+		v, err := strconv.ParseFloat(value, 64)
+		if err != nil || math.IsNaN(v) || v < 0 || *into[name]+v > math.MaxFloat64 {
+			return n, fmt.Errorf("prometheus: /metrics: %s is %s", name, httpx.Quote([]byte(value)))
 		}
-		fields := strings.Fields(rest)
-		if len(fields) == 0 {
-			continue
-		}
-		v, err := strconv.ParseFloat(fields[0], 64)
-		if err != nil || math.IsNaN(v) || math.IsInf(v, 0) || v < 0 {
-			return n, fmt.Errorf("prometheus: /metrics: %s is %s", name, httpx.Quote([]byte(fields[0])))
-		}
-		*into += v
+		*into[name] += v
 		found++
 	}
 	if lines.Err() != nil || found == 0 {
 		return n, fmt.Errorf("prometheus: /metrics has no prometheus_notifications_ counters")
 	}
 	return n, nil
+}
+
+// counter is the name and the value of a line of the text format.
+func counter(line string) (name, value string) {
+	const blanks = " \t"
+	line = strings.TrimLeft(line, blanks)
+	end := strings.IndexAny(line, blanks+"{")
+	if end < 0 {
+		return line, ""
+	}
+	name, rest := line[:end], strings.TrimLeft(line[end:], blanks)
+	if strings.HasPrefix(rest, "{") {
+		rest = rest[labelsEnd(rest):]
+	}
+	if fields := strings.Fields(rest); len(fields) > 0 {
+		value = fields[0] // a timestamp may follow
+	}
+	return name, value
+}
+
+// labelsEnd is where the labels end that s begins with: a brace within quotes
+// closes nothing.
+func labelsEnd(s string) int {
+	quoted := false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '\\' && quoted:
+			i++
+		case c == '"':
+			quoted = !quoted
+		case c == '}' && !quoted:
+			return i + 1
+		}
+	}
+	return len(s)
 }
 
 const promLogs = "docker compose logs --tail 50 prometheus"

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -242,13 +244,37 @@ func TestRedisUnreachable(t *testing.T) {
 	}
 }
 
+// FuzzParseRedisInfo: what is read of an answer reads the same when only that is
+// written, and is what its lines say.
 func FuzzParseRedisInfo(f *testing.F) {
 	f.Add("# Server\r\nredis_version:7.0.15\r\nrun_id:a\r\nkeyspace_hits:1\r\nkeyspace_misses:2\r\nevicted_keys:0\r\nused_memory:1\r\nmaxmemory:0\r\nloading:0\r\n")
 	f.Add("redis_version:\x1b\nkeyspace_hits:-1")
+	f.Add("redis_version:7\nkeyspace_hits:1\nkeyspace_misses:+2\nevicted_keys:0\nused_memory:1\nmaxmemory:1152921504606846977\nrole:slave\nmaster_link_status:down\nrdb_last_bgsave_status:err\x1b[2J")
 	f.Fuzz(func(t *testing.T, text string) {
 		info, err := parseRedisInfo(text)
-		if err == nil && (info.version == "" || min(info.hits, info.misses, info.evicted, info.used, info.maxMemory) < 0) {
-			t.Errorf("%+v", info)
+		if err != nil {
+			if strings.ContainsAny(err.Error(), "\x1b\x00\r") {
+				t.Errorf("error %q", err)
+			}
+			return
+		}
+		written := fmt.Sprintf("redis_version:%s\nrun_id:%s\nmaxmemory_policy:%s\n", info.version, info.runID, info.policy)
+		for key, value := range map[string]int64{
+			"keyspace_hits": info.hits, "keyspace_misses": info.misses, "evicted_keys": info.evicted, "used_memory": info.used, "maxmemory": info.maxMemory,
+		} {
+			said := regexp.MustCompile(`(?:^|\n)`+key+`:([+-]?[0-9]+)\r*(?:\n|$)`).FindAllStringSubmatch(strings.ReplaceAll(text, "\n", "\n\n"), -1)
+			if len(said) == 0 {
+				t.Fatalf("%q: no line says %s, which is %d", text, key, value)
+			}
+			if n, err := strconv.ParseInt(said[len(said)-1][1], 10, 64); err != nil || n != value || n < 0 {
+				t.Errorf("%q: %s is %d, not %d", text, key, n, value)
+			}
+			written += fmt.Sprintf("%s:%d\r\n", key, value)
+		}
+		again, err := parseRedisInfo(written)
+		again.loading, again.saveFailed, again.masterDown = info.loading, info.saveFailed, info.masterDown
+		if err != nil || again != info || strings.ContainsAny(info.saveFailed, "\x1b\x00\n") {
+			t.Errorf("%q: %+v, written anew %+v, %v", text, info, again, err)
 		}
 	})
 }
