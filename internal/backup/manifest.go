@@ -102,6 +102,15 @@ func decodeManifest(r io.Reader, name string, size int64) (*Manifest, error) {
 	if err := m.Index.Validate(); err != nil {
 		return nil, fmt.Errorf("manifest of %s: %w: %w", name, ErrBadManifest, err)
 	}
+	// What a list shows must be what is restored: of a field that is there twice the
+	// two may take different ones.
+	head, err := decodeSummary(body, name)
+	if err != nil {
+		return nil, err
+	}
+	if !head.equal(&m.Summary) {
+		return nil, fmt.Errorf("manifest of %s: %w: it says two things", name, ErrBadManifest)
+	}
 	if m.Rows != m.Index.Rows || m.TableCount != len(m.Index.Tables) || m.SQLSize != m.Index.SQLSize || !m.Encrypted && m.Size != m.Index.Size {
 		return nil, fmt.Errorf("manifest of %s: %w: its head and its index disagree", name, ErrBadManifest)
 	}
@@ -122,6 +131,15 @@ func (s *Summary) check(name string) error {
 		return fmt.Errorf("manifest of %s: %w: no size or checksum", name, ErrBadManifest)
 	}
 	return nil
+}
+
+// equal says whether two summaries say the same.
+func (s *Summary) equal(o *Summary) bool {
+	a, b := *s, *o
+	same := a.StartedAt.Equal(b.StartedAt) && a.EndedAt.Equal(b.EndedAt) &&
+		(a.Globals == b.Globals || a.Globals != nil && b.Globals != nil && *a.Globals == *b.Globals)
+	b.StartedAt, b.EndedAt, b.Globals = a.StartedAt, a.EndedAt, a.Globals
+	return same && a == b
 }
 
 // decodeSummary reads the summary from the head of a manifest.
