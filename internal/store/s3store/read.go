@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/stellarescrow/escrowctl/internal/store"
 )
 
@@ -18,6 +20,9 @@ func (s *Store) List(ctx context.Context) ([]store.Object, error) {
 	way := ""
 	pages := s3.NewListObjectsV2Paginator(s.client, &s3.ListObjectsV2Input{
 		Bucket: &s.opt.Bucket, Prefix: aws.String(s.dir()), Delimiter: aws.String("/"),
+		// XML has no way to write control characters: without this one object with
+		// such a name, whoever put it there, would make the whole list unreadable.
+		EncodingType: types.EncodingTypeUrl,
 	})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -25,7 +30,7 @@ func (s *Store) List(ctx context.Context) ([]store.Object, error) {
 			return nil, s.fail(ctx, opList, "", err)
 		}
 		for _, o := range page.Contents {
-			name, ok := strings.CutPrefix(aws.ToString(o.Key), s.dir())
+			name, ok := strings.CutPrefix(keyOf(o, page.EncodingType), s.dir())
 			if !ok || store.CheckName(name) != nil {
 				continue
 			}
@@ -46,6 +51,19 @@ func (s *Store) List(ctx context.Context) ([]store.Object, error) {
 	}
 	slices.SortFunc(out, func(a, b store.Object) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
+}
+
+// keyOf is the key of a listed object. Not every store encodes what it was asked
+// to encode; it says so.
+func keyOf(o types.Object, encoding types.EncodingType) string {
+	key := aws.ToString(o.Key)
+	if encoding != types.EncodingTypeUrl {
+		return key
+	}
+	if plain, err := url.QueryUnescape(key); err == nil {
+		return plain
+	}
+	return key
 }
 
 // Stat implements Reader.
