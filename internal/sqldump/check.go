@@ -66,7 +66,8 @@ func (x *Index) Check(ctx context.Context, open Ranger, opt CheckOptions) ([]Fau
 	if opt.Jobs <= 0 {
 		opt.Jobs = runtime.GOMAXPROCS(0)
 	}
-	c := &checker{x: x, opt: opt}
+	c := &checker{x: x, opt: opt, turn: make(chan []byte, 1)}
+	c.turn <- nil
 	if err := c.run(ctx, open); err != nil {
 		var early *EarlyEndError
 		switch {
@@ -85,6 +86,7 @@ func (x *Index) Check(ctx context.Context, open Ranger, opt CheckOptions) ([]Fau
 type checker struct {
 	x    *Index
 	opt  CheckOptions
+	turn chan []byte // to unpack a large member, and the memory for it
 	mu   sync.Mutex
 	read int64
 
@@ -114,7 +116,7 @@ func (c *checker) run(ctx context.Context, open Ranger) error {
 			defer d.Close()
 			var sql []byte
 			for r := range work {
-				sql, err = c.member(d, sql, r)
+				sql, err = c.inTurn(d, sql, r)
 				if err != nil {
 					c.fault(r.Number, err)
 				}
@@ -149,6 +151,16 @@ func (c *checker) progress(n int64) {
 	if c.opt.Progress != nil {
 		c.opt.Progress(c.read)
 	}
+}
+
+// inTurn is member, of large ones for one at a time.
+func (c *checker) inTurn(d *Decoder, buf []byte, r *Raw) ([]byte, error) {
+	if !r.Member.large() {
+		return c.member(d, buf, r)
+	}
+	big, err := c.member(d, <-c.turn, r)
+	c.turn <- big
+	return buf, err
 }
 
 // member checks one member and returns the buffer for the next.

@@ -39,6 +39,11 @@ func (c Codec) Extension() string {
 // default of 3 ("default" of klauspost's four speeds).
 const DefaultLevel = 3
 
+// maxWindow is how far back zstd data may refer, in bytes, which is what a
+// decoder makes room for before it has read any: a frame of some bytes may claim
+// gigabytes. zstd itself takes no more without being told to (--long).
+const maxWindow = 128 << 20
+
 // mark is the gzip comment in the first member's header. It tells a dump of
 // ours without its manifest, which is unfinished, from a plain one.
 const mark = "escrowctl indexed dump"
@@ -105,7 +110,7 @@ func NewDecoder(c Codec) (*Decoder, error) {
 	case Gzip:
 		d.fast, d.gz = new(inflate.Decoder), new(gzip.Reader)
 	case Zstd:
-		zst, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxStatement))
+		zst, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxStatement), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, err
 		}
@@ -221,7 +226,7 @@ func Decompress(r *bufio.Reader, c Codec) (io.ReadCloser, error) {
 		return &damageReader{gz, src}, nil
 	case Zstd:
 		src := &watchedReader{r: r}
-		zst, err := zstd.NewReader(src, zstd.WithDecoderConcurrency(1))
+		zst, err := zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, src.explain(err)
 		}

@@ -88,9 +88,13 @@ func (x *Index) add(m Member) {
 	t.Size += m.Size
 }
 
-// maxGzipRatio is the most that deflate can expand (zlib's own figure is
-// 1032:1): an index that claims more is hostile or damaged.
-const maxGzipRatio = 1040
+// The most that a codec can expand: an index that claims more is hostile or
+// damaged. Of deflate zlib's own figure is 1032:1; zstd makes 128 KiB of a block
+// of four bytes.
+const (
+	maxGzipRatio = 1040
+	maxZstdRatio = 128 << 10 / 4
+)
 
 // Validate checks that the members follow each other without gap, that the
 // sums are theirs, and that no size is one to allocate blindly.
@@ -111,8 +115,10 @@ func (x *Index) Validate() error {
 			return fmt.Errorf("%w: member %d begins at %d, not at %d", ErrBadIndex, i, m.Offset, sum.Size)
 		case m.Size <= 0 || m.Size > math.MaxInt64/2-sum.Size || m.SQLSize <= 0 || m.SQLSize > maxStatement+MemberSize:
 			return fmt.Errorf("%w: member %d has a size of %d and %d bytes", ErrBadIndex, i, m.Size, m.SQLSize)
-		case x.Codec == Gzip && m.SQLSize > m.Size*maxGzipRatio:
+		case x.Codec == Gzip && m.SQLSize/maxGzipRatio > m.Size, x.Codec == Zstd && m.SQLSize/maxZstdRatio > m.Size:
 			return fmt.Errorf("%w: member %d cannot expand from %d to %d bytes", ErrBadIndex, i, m.Size, m.SQLSize)
+		case m.Size > m.SQLSize+m.SQLSize/8+4<<10:
+			return fmt.Errorf("%w: member %d has %d bytes for %d of SQL", ErrBadIndex, i, m.Size, m.SQLSize)
 		case m.Rows < 0 || m.Rows > m.SQLSize || m.Lines < m.Rows || m.Lines > m.SQLSize:
 			return fmt.Errorf("%w: member %d has %d rows in %d bytes", ErrBadIndex, i, m.Rows, m.SQLSize)
 		case (m.Table != "") && m.Section != Data, m.Table == "" && m.Rows != 0:

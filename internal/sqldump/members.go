@@ -23,6 +23,11 @@ type Raw struct {
 	pool   *sync.Pool
 }
 
+// large says whether a member takes so much memory that only one such is unpacked
+// at a time: those with a row or a statement of an unusual size, and those that
+// were made to fill the memory of whoever reads them.
+func (m Member) large() bool { return m.SQLSize > 8*MemberSize }
+
 // Release gives the memory back.
 func (r *Raw) Release() {
 	data := r.Data

@@ -43,6 +43,10 @@ func (p *Part) SQL(d *Decoder, buf []byte) ([]byte, error) {
 	return nil, Fault{Member: p.raw.Number, Offset: m.Offset, Size: m.Size, Section: m.Section, Table: m.Table, Err: err}
 }
 
+// Large says whether the part takes so much memory that only one such should be
+// unpacked at a time.
+func (p *Part) Large() bool { return p.raw != nil && p.raw.Member.large() }
+
 // Release gives the part's memory back, but not what SQL decompressed. It may be
 // called more than once.
 func (p *Part) Release() {

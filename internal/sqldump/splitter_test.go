@@ -505,10 +505,10 @@ func TestClaimedSize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const huge = 1 << 61
+	const huge = maxStatement
 	last := &x.Members[len(x.Members)-1]
-	x.Size += huge - last.Size
-	last.Size = huge
+	x.Size, x.SQLSize = x.Size+huge-last.Size, x.SQLSize+huge-last.SQLSize
+	last.Size, last.SQLSize = huge, huge
 	if err := x.Validate(); err != nil {
 		t.Fatal(err)
 	}

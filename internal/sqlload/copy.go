@@ -76,7 +76,7 @@ func (c *copying) send(p *sqldump.Part) error {
 }
 
 func (c *copying) open(p *sqldump.Part) (b block, err error) {
-	sql, release, err := c.l.text(p)
+	sql, release, err := c.l.text(p, c.ended)
 	defer func() {
 		if err != nil {
 			release()
@@ -105,6 +105,9 @@ func (c *copying) end(cut error) error {
 	c.cut = cut
 	close(c.parts)
 	<-c.ended
+	for b := range c.parts {
+		b.release() // what nobody sent: others may wait for its room
+	}
 	if cut != nil && !errors.Is(cut, errServer) {
 		return cut
 	}
@@ -122,13 +125,14 @@ func (c *copying) run(ctx context.Context, s *session) error {
 	if !ok {
 		return c.cut
 	}
+	r := &blockReader{c: c, cur: first}
+	defer r.drop()
 	at := Error{Table: c.table, Line: first.line, Statement: first.statement}
 	if c.fresh {
 		if err := s.exec(ctx, "BEGIN; TRUNCATE TABLE ONLY "+c.table, at); err != nil {
 			return err
 		}
 	}
-	r := &blockReader{c: c, cur: first}
 	r.enter(first)
 	statement := first.statement
 	if c.fresh && c.l.opt.Freeze {
@@ -201,13 +205,21 @@ func (r *blockReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// leave passes on what was sent.
-func (r *blockReader) leave() {
+// drop gives the memory of the block back; it says whether there was one.
+func (r *blockReader) drop() bool {
 	if r.cur.release == nil {
-		return
+		return false
 	}
 	r.cur.release()
 	r.cur.release = nil
+	return true
+}
+
+// leave passes on what was sent.
+func (r *blockReader) leave() {
+	if !r.drop() {
+		return
+	}
 	total := r.c.l.counts.add(r.c.table, r.cur.rows)
 	if r.c.l.opt.Progress != nil {
 		r.c.l.opt.Progress(total)

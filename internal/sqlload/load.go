@@ -122,7 +122,8 @@ func Load(ctx context.Context, src sqldump.Source, opt Options) (*Result, error)
 		opt.Jobs = runtime.GOMAXPROCS(0)
 	}
 	l := &loader{src: src, opt: opt, result: &Result{}, early: map[int]bool{}, phase: sqldump.PreData, since: opt.Now(),
-		spare: make(chan []byte, opt.Jobs*(ahead+2))}
+		spare: make(chan []byte, opt.Jobs*(ahead+2)), turn: make(chan []byte, 1)}
+	l.turn <- nil
 	if opt.Entering != nil {
 		opt.Entering(sqldump.PreData)
 	}
@@ -175,6 +176,7 @@ type loader struct {
 	last     Error // where the last statement on main stands
 	decoders sync.Pool
 	spare    chan []byte // decompressed blocks to use again, of whichever table
+	turn     chan []byte // the same for a large block, of which there is one at a time
 
 	decompressing atomic.Int64 // nanoseconds
 }

@@ -46,7 +46,7 @@ func (l *loader) decoder() (*sqldump.Decoder, error) {
 
 // text returns the SQL of a part with rows, and what gives its memory back. The
 // compressed bytes are given back at once: nobody needs them any more.
-func (l *loader) text(p *sqldump.Part) (sql []byte, release func(), err error) {
+func (l *loader) text(p *sqldump.Part, ended <-chan struct{}) (sql []byte, release func(), err error) {
 	if l.src.Codec() == sqldump.None {
 		sql, err = l.sql(p, nil, nil)
 		return sql, p.Release, err
@@ -57,19 +57,36 @@ func (l *loader) text(p *sqldump.Part) (sql []byte, release func(), err error) {
 		return nil, p.Release, err
 	}
 	defer l.decoders.Put(d)
-	var buf []byte
-	select {
-	case buf = <-l.spare:
-	default:
+	buf, from, err := l.room(p.Large(), ended)
+	if err != nil {
+		return nil, p.Release, err
 	}
 	sql, err = l.sql(p, d, buf)
 	release = func() {
 		select {
-		case l.spare <- sql:
+		case from <- sql:
 		default:
 		}
 	}
 	return sql, release, err
+}
+
+// room is memory for a part, and where it goes when the part is sent. For a large
+// one there is one room, which is waited for.
+func (l *loader) room(large bool, ended <-chan struct{}) (buf []byte, from chan<- []byte, err error) {
+	if large {
+		select {
+		case buf = <-l.turn:
+			return buf, l.turn, nil
+		case <-ended:
+			return nil, nil, errServer
+		}
+	}
+	select {
+	case buf = <-l.spare:
+	default:
+	}
+	return buf, l.spare, nil
 }
 
 // prepared returns a session with the dump's settings so far.
