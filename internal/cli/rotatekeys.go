@@ -116,7 +116,7 @@ func (d *deps) rotator(ctx context.Context, name string) (*keys.Rotator, error) 
 func (d *deps) rotation(ctx context.Context, name string) (*keys.Rotator, *compose.Project, error) {
 	project, err := d.composeProject(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, unchanged(err)
 	}
 	env, err := d.envFile(project)
 	return &keys.Rotator{
@@ -249,7 +249,7 @@ func (a *App) rotateAct(ctx context.Context, d *deps, r *keys.Rotator, do keys.A
 	}
 	drift, err := r.Service.Drift(ctx)
 	if err != nil {
-		return Outcome{}, err
+		return Outcome{}, unchanged(err)
 	}
 	if rot.Doing == "" && len(drift) > 0 {
 		a.io.Warn("Compose would recreate %s even without new keys, because of: %s", r.Service.Name(), strings.Join(drift, ", "))
@@ -330,7 +330,8 @@ func (a *App) rotateCancelCommand() *cobra.Command {
 		Use: "cancel API_KEYS|ADMIN_KEYS", Short: "end a rotation before its keys are in force", Args: args, ValidArgs: names,
 		Long: "Ends a rotation that is planned or notified; .env has not changed until then.\n" +
 			"Later there is rollback. --abandon ends one in any stage and leaves .env and\n" +
-			"containers as they are: for when its files are lost.",
+			"containers as they are: for when its files are lost." +
+			exitStatus("0  done", "2  failed", "3  not possible: nothing was changed"),
 		Example: "  escrowctl rotate-keys cancel API_KEYS --why postponed",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.rotating(cmd.Context(), args[0], dryRun, func(ctx context.Context, d *deps, r *keys.Rotator) (Outcome, error) {
@@ -358,10 +359,13 @@ func (a *App) rotateCancelCommand() *cobra.Command {
 // changed it is 3.
 func rotationError(err error) error {
 	if isAny(err, keys.ErrTooEarly, keys.ErrUnprovable, keys.ErrNone, keys.ErrRunning, compose.ErrNoProgram) {
-		return &check.Error{Status: check.Unknown, Err: err}
+		return unchanged(err)
 	}
 	return err
 }
+
+// unchanged is an error before which nothing was changed.
+func unchanged(err error) error { return &check.Error{Status: check.Unknown, Err: err} }
 
 // nextStep says what comes next and when it is allowed.
 func nextStep(rot keys.Rotation, now time.Time) string {

@@ -259,7 +259,8 @@ func (a *App) rotateNotifyCommand() *cobra.Command {
 		Use: "notify API_KEYS|ADMIN_KEYS", Short: "tell the consumers until when the old keys hold", Args: args, ValidArgs: names,
 		Long: "Sends the notice to report.webhook and prints it, to be pasted elsewhere. The\n" +
 			"day on which the old keys end is at least a week ahead; retire is refused\n" +
-			"before it.",
+			"before it." +
+			exitStatus("0  done", "2  failed", "3  not possible: nothing was changed"),
 		Example: "  escrowctl rotate-keys notify API_KEYS\n  escrowctl rotate-keys notify API_KEYS --retire-on 2027-01-31",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			day, err := a.noticeDay(on)

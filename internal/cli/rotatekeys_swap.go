@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -140,12 +141,26 @@ func (s *postgresServer) Add(ctx context.Context, with, fresh string) error {
 	if err != nil {
 		return err
 	}
+	// The server ends it, before we would: one that was only given up here might
+	// come true after the old password was put back.
+	ctx, cancel := context.WithTimeout(ctx, alterLimit+connectLimit)
+	defer cancel()
+	if _, err := conn.Exec(ctx, fmt.Sprintf("SET statement_timeout = %d", alterLimit.Milliseconds())); err != nil {
+		return fmt.Errorf("alter role: %w", err)
+	}
 	_, err = conn.Exec(ctx, "ALTER ROLE "+pgx.Identifier{s.url.User.Username()}.Sanitize()+" PASSWORD '"+verifier+"'")
-	if err != nil {
+	var pg *pgconn.PgError
+	switch {
+	case errors.As(err, &pg) && pg.Code == "57014":
+		return fmt.Errorf("alter role: not done within %s: another session holds the role: look in pg_stat_activity for a transaction that is open: %w", alterLimit, err)
+	case err != nil:
 		return fmt.Errorf("alter role: %w", err)
 	}
 	return nil
 }
+
+// alterLimit is how long the change of a role may wait for others.
+const alterLimit = 10 * time.Second
 
 // Drop has nothing to do: a role has one password.
 func (s *postgresServer) Drop(context.Context, string, string) error { return nil }
