@@ -37,7 +37,7 @@ func (d *Dir) List(ctx context.Context) ([]Object, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list %s: %w", d.path, err)
+		return nil, fmt.Errorf("list %s: %w", d.path, forOthers(err))
 	}
 	var out []Object
 	for _, e := range entries {
@@ -54,6 +54,14 @@ func (d *Dir) List(ctx context.Context) ([]Object, error) {
 		out = append(out, Object{Name: e.Name(), Size: info.Size(), ModTime: info.ModTime()})
 	}
 	return out, ctx.Err()
+}
+
+// forOthers adds the way out where it belongs to another user.
+func forOthers(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: give it to the user that escrowctl runs as", err)
+	}
+	return err
 }
 
 // Stat implements Reader.
@@ -90,7 +98,7 @@ func (d *Dir) Open(ctx context.Context, name string, offset, length int64) (io.R
 	}
 	f, err := nofollow.Open(d.Path(name), os.O_RDONLY, 0)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", d.Path(name), err)
+		return nil, fmt.Errorf("read %s: %w", d.Path(name), forOthers(err))
 	}
 	// The name may have become a link since it was looked up.
 	if opened, err := f.Stat(); err != nil || !os.SameFile(seen, opened) {

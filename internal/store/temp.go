@@ -41,11 +41,8 @@ func (d *Dir) Create(name string) (*Temp, error) {
 		return nil, fmt.Errorf("make directory %s: %w", d.path, err)
 	}
 	f, err := os.CreateTemp(d.path, tempPrefix+name+".*") // mode 0600
-	if errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("write to %s: %w: give it to the user that escrowctl runs as", d.path, err)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("write to %s: %w", d.path, err)
+		return nil, fmt.Errorf("write to %s: %w", d.path, forOthers(err))
 	}
 	return &Temp{File: f, dir: d, name: name}, nil
 }
