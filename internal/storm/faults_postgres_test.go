@@ -1,54 +1,101 @@
 package storm
 
 import (
-	"testing"
+	"os/exec"
+	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/storm/kit"
 )
 
-const pgGroup = "PostgreSQL"
+// middle is in the midst of a dump, with more to come than buffers hold.
+const middle = 1 << 20
 
-// middle is in the midst of the ballast's rows, as a dump brings them.
-const middle = 6 << 20
-
-// TestPostgres: whatever becomes of the server.
-func TestPostgres(t *testing.T) {
-	playAll(t, newTheatre(t), append(dumping(), restoring()...))
+// dumped is the moment when a dump has brought n bytes; they are held there.
+func dumped(n int64) func(*stage) <-chan struct{} {
+	return func(s *stage) <-chan struct{} { return s.Wire.HoldDown(n).Reached() }
 }
 
-func down(s *stage) {
-	s.PG.Kill(s.t)
-	s.Env = append(s.Env, "DATABASE_URL="+s.PG.URL(kit.DB)) // the wire would still take connections
-	s.later(func() { s.PG.Start(s.t) })
+// loaded is the moment when a restore has sent them.
+func loaded(n int64) func(*stage) <-chan struct{} {
+	return func(s *stage) <-chan struct{} { return s.Wire.HoldUp(n).Reached() }
 }
 
 // release lets go on what the wire holds.
 func release(s *stage, _ *kit.Running) { s.Wire.Clear() }
 
-func kill(s *stage, run *kit.Running) {
-	down(s)
+// postgresFaults are those of the server that is backed up and restored into.
+// Each comes when a backup or a restore is in its midst.
+func postgresFaults() []fault {
+	const group = "PostgreSQL"
+	inDump := func(name string, act func(*stage, *kit.Running), c cell) fault {
+		return fault{group: group, name: name, at: dumped(middle), act: act, on: []cell{c}}
+	}
+	inLoad := func(name string, act func(*stage, *kit.Running), c cell) fault {
+		return fault{group: group, name: name, at: loaded(2 << 20), act: act, on: []cell{c}}
+	}
+	return []fault{
+		{group: group, name: "down", before: pgDown, says: []string{"connect", "refused"}, on: []cell{on("backup", 2, "dump.via").soon(), on("restore", 2)}},
+		inDump("killed", pgKilled, on("backup", 2, "pg_dump", "server closed the connection unexpectedly").soon()),
+		inLoad("killed", pgKilled, on("restore", 2, "a part of the backup", "--clean --yes").soon()),
+		inDump("statement cancelled", cancelled, on("backup", 2, "pg_dump", "canceling statement due to user request").soon()),
+		{group: group, name: "out of connections", before: crowded, says: []string{"too many clients"}, on: []cell{on("backup", 2)}},
+	}
+}
+
+func pgDown(s *stage) {
+	s.PG.Kill(s.t)
+	s.set("DATABASE_URL=" + s.PG.URL(kit.DB)) // the wire would still take connections
+	s.later(func() { s.PG.Start(s.t) })
+}
+
+func pgKilled(s *stage, run *kit.Running) {
+	s.PG.Kill(s.t)
+	s.later(func() { s.PG.Start(s.t) })
 	release(s, run)
 }
 
-// dumping are the faults of a server while it is backed up.
-func dumping() []cell {
-	return ofGroup("backup", []cell{
-		{fault: "down", before: down, code: []int{2}, says: []string{"connect", "refused", "dump.via"}},
-		{fault: "killed", at: dumped(middle), act: kill, code: []int{2}, says: []string{"pg_dump", "server closed the connection unexpectedly"}},
-	})
+// cancelled cancels what the sessions that come through the wire are doing.
+func cancelled(s *stage, run *kit.Running) {
+	s.PG.Psql(s.t, "postgres", "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE client_addr IS NOT NULL AND state = 'active'")
+	release(s, run)
 }
 
-// restoring are the faults of a server while it is restored into.
-func restoring() []cell {
-	return ofGroup("restore", []cell{
-		{fault: "down", before: down, code: []int{2}, says: []string{"connect", "refused"}},
-		{fault: "killed", at: loaded(2 << 20), act: kill, code: []int{2}, says: []string{"a part of the backup", "--clean --yes"}},
-	})
-}
-
-func ofGroup(cmd string, cells []cell) []cell {
-	for i := range cells {
-		cells[i].group, cells[i].cmd = pgGroup, cmd
+// crowded takes all connections that the server has.
+func crowded(s *stage) {
+	var crowd []*exec.Cmd
+	for range 35 {
+		one := s.psql()
+		if _, err := one.StdinPipe(); err != nil { // it waits for what to do
+			s.t.Fatal(err)
+		}
+		if err := one.Start(); err != nil {
+			s.t.Fatal(err)
+		}
+		crowd = append(crowd, one)
 	}
-	return cells
+	s.poll("the server is full", func() bool { return !s.admits() })
+	s.later(func() {
+		for _, one := range crowd {
+			_ = one.Process.Kill()
+			_ = one.Wait()
+		}
+		s.poll("the server has room again", s.admits)
+	})
+}
+
+func (s *stage) psql(args ...string) *exec.Cmd {
+	return exec.Command(s.PG.Tool("psql"), append([]string{"-XAtq", "-d", s.PG.SocketURL("postgres")}, args...)...)
+}
+
+// admits says whether the server has a connection left.
+func (s *stage) admits() bool { return s.psql("-c", "SELECT 1").Run() == nil }
+
+// poll waits for something to become true.
+func (s *stage) poll(what string, is func() bool) {
+	s.t.Helper()
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			s.t.Fatalf("in vain: %s", what)
+		}
+	}
 }

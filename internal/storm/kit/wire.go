@@ -112,6 +112,8 @@ func (w *Wire) serve(client net.Conn) {
 		_ = client.(*net.TCPConn).SetLinger(0)
 		return
 	}
+	// What is held shall be held at the server too, not in buffers on the way.
+	_ = server.(*net.TCPConn).SetReadBuffer(64 << 10)
 	w.mu.Lock()
 	w.conns[server] = true
 	w.mu.Unlock()

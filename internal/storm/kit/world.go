@@ -40,11 +40,11 @@ func (s *Storm) World(t testing.TB, opts ...testenv.PGOption) *World {
 	return w
 }
 
-// ballast is hard to compress: 16 MiB that take three parts of an upload.
+// ballast is hard to compress: 8 MiB that take two parts of an upload.
 const ballast = `
 CREATE TABLE ballast (id integer PRIMARY KEY, v text NOT NULL);
 INSERT INTO ballast SELECT g, (SELECT string_agg(encode(sha256((g * 100 + i)::text::bytea), 'base64'), '') FROM generate_series(1, 36) i)
-	FROM generate_series(1, 10000) g;
+	FROM generate_series(1, 5000) g;
 ANALYZE;`
 
 // seed makes the platform's database, small.
@@ -61,8 +61,11 @@ func seed(t testing.TB, pg *testenv.PG) {
 		return string(text)
 	}
 	rows := read("20-seed.sql")
-	for _, scale := range [][2]string{{"users 5000", "users 3000"}, {"trades 40000", "trades 1000"}, {"events 250000", "events 2000"}} {
-		less := strings.Replace(rows, `\set `+scale[0]+"\n", `\set `+scale[1]+"\n", 1)
+	for _, scale := range [][2]string{
+		{`\set users 5000`, `\set users 3000`}, {`\set trades 40000`, `\set trades 1000`}, {`\set events 250000`, `\set events 2000`},
+		{"generate_series(1, 60000) n", "generate_series(1, 1000) n"}, {"a, generate_series(1, 5000) n", "a, generate_series(1, 500) n"},
+	} {
+		less := strings.Replace(rows, scale[0], scale[1], 1)
 		if less == rows {
 			t.Fatalf("storm: the sandbox's seed does not say %q", scale[0])
 		}

@@ -16,7 +16,7 @@ func TestStormCertsCheck(t *testing.T) {
 	testenv.Long(t, "the packages' own tests have each fault")
 	t.Parallel()
 	addr, ca := tlsServer(t, time.Now().AddDate(0, 0, -10), time.Now().AddDate(0, 0, 80))
-	wire := newDockerWire(t)
+	wire := kit.NewDockerWire(t)
 	engine := testenv.Docker(t)
 	project := "escrowctlstorm" + engine.Run
 	engine.Start(t, testenv.Container{Image: testenv.PostgresImage(t), Project: project, Service: "certbot", Cmd: []string{"sleep", "1000000"}})
@@ -24,11 +24,11 @@ func TestStormCertsCheck(t *testing.T) {
 	check := []string{"certs", "check"}
 	silent, connected := babbler(t, "")
 	noTLS, _ := babbler(t, "HTTP/1.1 400 Bad Request\r\n\r\n")
-	inContainer := named("DOCKER_HOST", wire.host, "COMPOSE_PROJECT_NAME", project, "ESCROWCTL_CERTS_VIA", "container")
+	inContainer := named("DOCKER_HOST", wire.Host, "COMPOSE_PROJECT_NAME", project, "ESCROWCTL_CERTS_VIA", "container")
 	hangs := func(line string, skip int) func(*testing.T, *bed) func() {
 		return func(*testing.T, *bed) func() {
-			wire.hang(line, skip)
-			return wire.clear
+			wire.Hang(line, skip)
+			return wire.Clear
 		}
 	}
 	trials := []trial{
@@ -39,7 +39,7 @@ func TestStormCertsCheck(t *testing.T) {
 		{group: "Docker", fault: "silent", call: kit.Call{Args: check, Env: inContainer}, make: hangs(".", 0), codes: []int{1}, says: []string{"the docker engine does not answer", "journalctl -u docker"}, within: 40 * time.Second, slow: true},
 		{group: "Docker", fault: "silent after its first answer", call: kit.Call{Args: check, Env: inContainer}, make: hangs("containers/json", 1), codes: []int{1}, says: []string{"does not answer", "journalctl -u docker"}, within: 40 * time.Second},
 		{group: "Docker", fault: "silent while certbot's files are read", call: kit.Call{Args: check, Env: inContainer}, make: hangs("/archive", 0), codes: []int{1}, says: []string{"not read within 1m", "does the docker engine answer?"}, within: 100 * time.Second, slow: true},
-		{group: "Docker", fault: "slow", call: kit.Call{Args: check, Env: inContainer}, make: func(*testing.T, *bed) func() { wire.slow(300 * time.Millisecond); return wire.clear }, codes: []int{1}, says: []string{"escrow.test"}, slow: true},
+		{group: "Docker", fault: "slow", call: kit.Call{Args: check, Env: inContainer}, make: func(*testing.T, *bed) func() { wire.Slow(300 * time.Millisecond); return wire.Clear }, codes: []int{1}, says: []string{"escrow.test"}, slow: true},
 		{group: "clock", fault: "stepped ahead by 100 days", call: atClock(t, 2400*time.Hour, kit.Call{Args: check}), codes: []int{2}, says: []string{"expired"}},
 		{group: "clock", fault: "stepped back by 100 days", call: atClock(t, -2400*time.Hour, kit.Call{Args: check}), codes: []int{2}, says: []string{"it is valid only from", "check the clocks"}},
 		{
@@ -81,20 +81,20 @@ func wantsWorse(host string) func(*testing.T, *bed, kit.Result) {
 func reportTrials(t *testing.T, args []string, variable, destination string) []trial {
 	t.Helper()
 	var out []trial
-	for _, illness := range append([]string{"dead"}, illnesses()...) {
+	for _, illness := range append([]string{"dead"}, kit.Illnesses()...) {
 		if illness == "garbage" || illness == "cut short" {
 			continue // an answer of 200 is enough: what it says is not read
 		}
-		s := newIllHTTP(t, illness)
+		s := kit.NewIllHTTP(t, illness)
 		says := map[string]string{"dead": "connection refused", "hanging": "no answer within 2s", "500": "HTTP 500", "redirect to itself": "not followed", "redirect elsewhere": "not followed", "huge answer": ""}[illness]
 		c := trial{
-			group: destination, fault: illness, call: kit.Call{Args: args, Env: named(variable, s.url)},
+			group: destination, fault: illness, call: kit.Call{Args: args, Env: named(variable, s.URL)},
 			codes: []int{1}, says: []string{"report not delivered", destination, says}, within: 20 * time.Second,
 			after: func(t *testing.T, _ *bed, _ kit.Result) {
-				if s.pointed.Load() > 0 {
-					t.Errorf("the redirect was followed, %d times with credentials", s.carried.Load())
+				if s.Pointed.Load() > 0 {
+					t.Errorf("the redirect was followed, %d times with credentials", s.Carried.Load())
 				}
-				if sent := s.sent.Load(); sent > 16<<20 {
+				if sent := s.Sent.Load(); sent > 16<<20 {
 					t.Errorf("%d bytes of the answer were read", sent)
 				}
 			},
@@ -113,17 +113,17 @@ func TestStormCertsRenewCannot(t *testing.T) {
 	testenv.Long(t, "TestCertsRenewThatCannotBegin has the most frequent")
 	t.Parallel()
 	addr, ca := tlsServer(t, time.Now().AddDate(0, 0, -10), time.Now().AddDate(0, 0, 80))
-	wire := newDockerWire(t)
+	wire := kit.NewDockerWire(t)
 	engine := testenv.Docker(t)
 	project := "escrowctlstorm" + engine.Run
 	engine.Start(t, testenv.Container{Image: testenv.PostgresImage(t), Project: project, Service: "certbot", Cmd: []string{"sleep", "1000000"}})
 	b := newBed(t, storm.World(t), "CERT_DOMAIN=escrow.test", "ESCROWCTL_CERTS_ADDRESS="+addr, "ESCROWCTL_CERTS_CA="+ca, "ESCROWCTL_CERTS_VIA=container", "COMPOSE_PROJECT_NAME="+project)
 	renew := []string{"certs", "renew"}
-	wired := named("DOCKER_HOST", wire.host)
+	wired := named("DOCKER_HOST", wire.Host)
 	hangs := func(line string, skip int) func(*testing.T, *bed) func() {
 		return func(*testing.T, *bed) func() {
-			wire.hang(line, skip)
-			return wire.clear
+			wire.Hang(line, skip)
+			return wire.Clear
 		}
 	}
 	trials := []trial{
@@ -131,17 +131,17 @@ func TestStormCertsRenewCannot(t *testing.T) {
 		{group: "Docker", fault: "silent", call: kit.Call{Args: renew, Env: wired}, make: hangs(".", 0), codes: []int{3}, says: []string{"the docker engine does not answer", "journalctl -u docker"}, after: wantsTold("does not answer"), within: 70 * time.Second, slow: true},
 		{group: "Docker", fault: "silent after its first answer", call: kit.Call{Args: renew, Env: wired}, make: hangs("containers/json", 1), codes: []int{3}, says: []string{"does not answer", "journalctl -u docker"}, after: wantsTold("does not answer"), within: 70 * time.Second},
 	}
-	for _, illness := range append([]string{"dead"}, illnesses()...) {
+	for _, illness := range append([]string{"dead"}, kit.Illnesses()...) {
 		if illness == "garbage" || illness == "cut short" {
 			continue // an answer of 200 is enough
 		}
-		s := newIllHTTP(t, illness)
+		s := kit.NewIllHTTP(t, illness)
 		c := trial{
-			group: "webhook", fault: illness, call: kit.Call{Args: renew, Env: named("BACKUP_ALERT_WEBHOOK", s.url+"/services/T0/B0/s3cretW3bh00k")},
+			group: "webhook", fault: illness, call: kit.Call{Args: renew, Env: named("BACKUP_ALERT_WEBHOOK", s.URL+"/services/T0/B0/s3cretW3bh00k")},
 			codes: []int{3}, says: []string{"report not delivered: report: webhook", "systemctl start docker"}, within: 20 * time.Second,
 			after: func(t *testing.T, _ *bed, _ kit.Result) {
-				if s.pointed.Load() > 0 || s.sent.Load() > 16<<20 {
-					t.Errorf("%d requests to where it points, %d bytes read", s.pointed.Load(), s.sent.Load())
+				if s.Pointed.Load() > 0 || s.Sent.Load() > 16<<20 {
+					t.Errorf("%d requests to where it points, %d bytes read", s.Pointed.Load(), s.Sent.Load())
 				}
 			},
 		}

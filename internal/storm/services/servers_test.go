@@ -1,93 +1,17 @@
 package services
 
 import (
-	"bytes"
 	"crypto/tls"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/storm/kit"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
-
-// hugeSize is the size of a huge answer.
-const hugeSize = 100 << 20
-
-// illHTTP is a server that answers everything in one bad way. It counts what it
-// was asked and what was read of its answers.
-type illHTTP struct {
-	url      string
-	requests atomic.Int64
-	sent     atomic.Int64
-	// Authorization headers that came to the host it points to.
-	carried atomic.Int64
-	pointed atomic.Int64
-}
-
-// illnesses are the ways in which an HTTP server can be ill, but for being dead.
-func illnesses() []string {
-	return []string{"hanging", "500", "redirect to itself", "redirect elsewhere", "huge answer", "garbage", "cut short"}
-}
-
-func newIllHTTP(t *testing.T, illness string) *illHTTP {
-	t.Helper()
-	s := new(illHTTP)
-	if illness == "dead" {
-		s.url = "http://127.0.0.1:9"
-		return s
-	}
-	other := testenv.Serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		s.pointed.Add(1)
-		if r.Header.Get("Authorization") != "" || r.Header.Get("X-Api-Key") != "" {
-			s.carried.Add(1)
-		}
-	}))
-	s.url = testenv.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.requests.Add(1)
-		_, _ = io.Copy(io.Discard, r.Body)
-		switch illness {
-		case "hanging":
-			<-r.Context().Done()
-		case "500":
-			http.Error(w, "it is broken", http.StatusInternalServerError)
-		case "redirect to itself":
-			http.Redirect(w, r, r.URL.RequestURI(), http.StatusTemporaryRedirect)
-		case "redirect elsewhere":
-			// By another name: 127.0.0.1 and localhost are different hosts.
-			http.Redirect(w, r, strings.Replace(other, "127.0.0.1", "localhost", 1)+r.URL.RequestURI(), http.StatusTemporaryRedirect)
-		case "huge answer":
-			s.flood(w)
-		case "garbage":
-			_, _ = w.Write(bytes.Repeat([]byte{0, 0xff, 0x1b, '[', '2', 'J', '{', '\n'}, 64))
-		case "cut short":
-			w.Header().Set("Content-Length", "1000")
-			_, _ = w.Write([]byte(`{"status":"ok","database":"connected","data":{"alerts":[`))
-		default:
-			panic(illness)
-		}
-	}))
-	return s
-}
-
-// flood answers with a JSON text that does not end before hugeSize bytes.
-func (s *illHTTP) flood(w http.ResponseWriter) {
-	w.Header().Set("Content-Type", "application/json")
-	chunk := []byte(`{"status":"ok","x":"` + strings.Repeat("x", 64<<10))
-	for s.sent.Load() < hugeSize {
-		n, err := w.Write(chunk)
-		s.sent.Add(int64(n))
-		if err != nil {
-			return
-		}
-	}
-}
 
 // tlsServer serves a certificate for escrow.test; ca is the file of its root.
 func tlsServer(t *testing.T, from, to time.Time) (addr, ca string) {

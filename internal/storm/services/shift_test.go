@@ -20,14 +20,14 @@ import (
 const shiftWithin = 20 * time.Second
 
 // shiftBed is a host on which all that is checked is well, or a warning.
-func shiftBed(t *testing.T) (b *bed, containers []string, wire *dockerWire) {
+func shiftBed(t *testing.T) (b *bed, containers []string, wire *kit.DockerWire) {
 	t.Helper()
 	addr, ca := tlsServer(t, time.Now().AddDate(0, 0, -10), time.Now().AddDate(0, 0, 80))
 	grafana, err := platform.NewGrafana("hunter2-of-grafana", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	wire = newDockerWire(t)
+	wire = kit.NewDockerWire(t)
 	engine := testenv.Docker(t)
 	project := "escrowctlstorm" + engine.Run
 	for _, service := range []string{"api", "indexer"} {
@@ -40,7 +40,7 @@ func shiftBed(t *testing.T) (b *bed, containers []string, wire *dockerWire) {
 		"CERT_DOMAIN", "escrow.test", "ESCROWCTL_CERTS_ADDRESS", addr, "ESCROWCTL_CERTS_CA", ca, "ESCROWCTL_CERTS_DIR", "/nonexistent", "ESCROWCTL_CERTS_VIA", "host",
 		"REDIS_URL", testenv.Redis(t).URL(), "API_BASE_URL", testenv.Serve(t, platform.NewIndexer(time.Now)), "HORIZON_URL", testenv.Serve(t, platform.NewHorizon(time.Now)),
 		"ESCROWCTL_API_URL", testenv.Serve(t, platform.NewAPI("key", "")), "ESCROWCTL_GRAFANA_URL", testenv.Serve(t, grafana), "GRAFANA_ADMIN_PASSWORD", "hunter2-of-grafana",
-		"DOCKER_HOST", wire.host, "ESCROWCTL_COMPOSE_PROJECT", project, "ESCROWCTL_COMPOSE_FILES", compose,
+		"DOCKER_HOST", wire.Host, "ESCROWCTL_COMPOSE_PROJECT", project, "ESCROWCTL_COMPOSE_FILES", compose,
 		"ESCROWCTL_SHIFT_CHECK_TIMEOUT", "2s", "ESCROWCTL_SHIFT_CHECK_SKIP", "schedule,secrets,disk,alerts,reviews",
 		"ESCROWCTL_THRESHOLDS_TTFB_WARNING", "5s", "ESCROWCTL_THRESHOLDS_TTFB_CRITICAL", "10s",
 	)...)
@@ -104,18 +104,18 @@ func TestStormShiftCheck(t *testing.T) {
 	b, containers, wire := shiftBed(t)
 	check := []string{"shift-check", "--json"}
 	var trials []trial
-	for _, illness := range illnesses() {
-		s := newIllHTTP(t, illness)
-		env := named("API_BASE_URL", s.url, "ESCROWCTL_API_URL", s.url, "HORIZON_URL", s.url, "ESCROWCTL_GRAFANA_URL", s.url, "ESCROWCTL_ALERTMANAGER_URL", s.url,
-			"ESCROWCTL_PROMETHEUS_URL", s.url, "AWS_ENDPOINT_URL_S3", s.url, "AWS_MAX_ATTEMPTS", "1", "ESCROWCTL_SHIFT_CHECK_SKIP", "schedule,secrets,disk,reviews,clock")
+	for _, illness := range kit.Illnesses() {
+		s := kit.NewIllHTTP(t, illness)
+		env := named("API_BASE_URL", s.URL, "ESCROWCTL_API_URL", s.URL, "HORIZON_URL", s.URL, "ESCROWCTL_GRAFANA_URL", s.URL, "ESCROWCTL_ALERTMANAGER_URL", s.URL,
+			"ESCROWCTL_PROMETHEUS_URL", s.URL, "AWS_ENDPOINT_URL_S3", s.URL, "AWS_MAX_ATTEMPTS", "1", "ESCROWCTL_SHIFT_CHECK_SKIP", "schedule,secrets,disk,reviews,clock")
 		trials = append(trials, trial{
 			group: "every HTTP service", fault: illness, call: kit.Call{Args: check, Env: env}, codes: []int{2, 3}, within: shiftWithin, slow: illness == "garbage" || illness == "cut short" || illness == "500",
 			after: func(t *testing.T, b *bed, res kit.Result) {
 				notOK("indexer", "api", "alerts", "grafana", "backup")(t, b, res)
-				if s.carried.Load() > 0 {
+				if s.Carried.Load() > 0 {
 					t.Error("a redirect to another host was given credentials")
 				}
-				if s.requests.Load() == 0 {
+				if s.Requests.Load() == 0 {
 					t.Error("nothing was asked")
 				}
 				if res.PeakRSS > 256<<20 {
@@ -128,8 +128,8 @@ func TestStormShiftCheck(t *testing.T) {
 	silent, connected := babbler(t, "")
 	hangs := func(line string) func(*testing.T, *bed) func() {
 		return func(*testing.T, *bed) func() {
-			wire.hang(line, 0)
-			return wire.clear
+			wire.Hang(line, 0)
+			return wire.Clear
 		}
 	}
 	trials = append(trials,
@@ -140,8 +140,8 @@ func TestStormShiftCheck(t *testing.T) {
 		trial{group: "PostgreSQL", fault: "stopped", call: kit.Call{Args: check}, make: func(t *testing.T, b *bed) func() { b.PG.Stop(t); return func() { b.PG.Start(t) } }, codes: []int{2}, within: shiftWithin, after: notOK("database"), slow: true},
 		trial{group: "Docker", fault: "silent while it inspects", call: kit.Call{Args: check}, make: hangs(`containers/[0-9a-f]{64}/json`), codes: []int{3}, within: shiftWithin, after: notOK("containers")},
 		trial{group: "Docker", fault: "stopped", call: kit.Call{Args: check, Env: named("DOCKER_HOST", "unix:///nonexistent/docker.sock")}, codes: []int{3}, within: shiftWithin, after: notOK("containers"), slow: true},
-		trial{group: "Docker", fault: "slow, in time", call: kit.Call{Args: check}, make: func(*testing.T, *bed) func() { wire.slow(100 * time.Millisecond); return wire.clear }, codes: []int{0, 1}, within: shiftWithin, after: notOK(), slow: true},
-		trial{group: "Docker", fault: "slow, too slow", call: kit.Call{Args: check}, make: func(*testing.T, *bed) func() { wire.slow(5 * time.Second); return wire.clear }, codes: []int{3}, within: shiftWithin, after: notOK("containers")},
+		trial{group: "Docker", fault: "slow, in time", call: kit.Call{Args: check}, make: func(*testing.T, *bed) func() { wire.Slow(100 * time.Millisecond); return wire.Clear }, codes: []int{0, 1}, within: shiftWithin, after: notOK(), slow: true},
+		trial{group: "Docker", fault: "slow, too slow", call: kit.Call{Args: check}, make: func(*testing.T, *bed) func() { wire.Slow(5 * time.Second); return wire.Clear }, codes: []int{3}, within: shiftWithin, after: notOK("containers")},
 		trial{group: "container", fault: "paused", call: kit.Call{Args: check}, make: func(t *testing.T, _ *bed) func() {
 			dockerDo(t, "pause", containers[0])
 			return func() { dockerDo(t, "unpause", containers[0]) }

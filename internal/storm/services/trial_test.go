@@ -170,45 +170,24 @@ func wantsTold(says string) func(*testing.T, *bed, kit.Result) {
 	}
 }
 
-// tmpfs mounts a small file system over a directory and returns what ends it.
-func tmpfs(t *testing.T, dir, options string) (undo func()) {
-	t.Helper()
-	testenv.Need(t, os.Geteuid() == 0, "root", "mounting a tmpfs is root's")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
-		testenv.Need(t, false, "a tmpfs", err.Error())
-	}
-	gone := false
-	undo = func() {
-		if !gone {
-			gone = true
-			_ = syscall.Unmount(dir, syscall.MNT_DETACH)
-		}
-	}
-	t.Cleanup(undo)
-	return undo
-}
-
 // badDisks are the ways in which a directory cannot be written, each with what
 // is to be said of it.
 func badDisks() []badDisk {
 	return []badDisk{
 		{"disk full", "no space left on device", func(t *testing.T, dir string) func() {
-			undo := tmpfs(t, dir, "size=64k,mode=755")
+			undo := kit.Tmpfs(t, dir, "size=64k,mode=755")
 			_ = os.WriteFile(filepath.Join(dir, "fill"), make([]byte, 1<<20), 0o600) // as much as there is room for
 			return undo
 		}},
 		{"no inodes", "no space left on device", func(t *testing.T, dir string) func() {
-			undo := tmpfs(t, dir, "size=1m,nr_inodes=3,mode=755")
+			undo := kit.Tmpfs(t, dir, "size=1m,nr_inodes=3,mode=755")
 			for i := range 10 {
 				_ = os.WriteFile(filepath.Join(dir, "fill"+strconv.Itoa(i)), nil, 0o600) // until there are none
 			}
 			return undo
 		}},
 		{"read-only", "read-only file system", func(t *testing.T, dir string) func() {
-			undo := tmpfs(t, dir, "size=1m,mode=755")
+			undo := kit.Tmpfs(t, dir, "size=1m,mode=755")
 			if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
 				t.Fatal(err)
 			}
