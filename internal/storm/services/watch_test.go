@@ -136,12 +136,12 @@ func TestWatchForAnHour(t *testing.T) {
 	cut := func() {
 		b.Wire.Shut()
 		b.Wire.Cut()
-		wire.hang(".", 0)
+		wire.Hang(".", 0)
 		b.S3.Stop(t)
 	}
 	mend := func() {
 		b.Wire.Clear()
-		wire.clear()
+		wire.Clear()
 		b.S3.Start(t)
 	}
 	term := newTerminal(t)
