@@ -150,7 +150,7 @@ container_of() {
 
 # wait_healthy waits until Docker calls the services healthy.
 wait_healthy() {
-	local service id health deadline=$((SECONDS + 180))
+	local service id health deadline=$((SECONDS + 480))
 	for service in "$@"; do
 		while :; do
 			id=$(container_of "$service")
@@ -158,7 +158,7 @@ wait_healthy() {
 			[ "$health" = healthy ] && break
 			if [ $SECONDS -ge $deadline ]; then
 				[ -z "$id" ] || docker logs --tail 30 "$id" >&2
-				die "$service is ${health:-not running} after 3 minutes"
+				die "$service is ${health:-not running} after 8 minutes"
 			fi
 			sleep 0.3
 		done
@@ -168,7 +168,7 @@ wait_healthy() {
 # wait_watchdog waits until the alert that always fires has come from Prometheus
 # to Alertmanager.
 wait_watchdog() {
-	local deadline=$((SECONDS + 150)) # Prometheus sends again after a minute
+	local deadline=$((SECONDS + 480)) # Prometheus sends again after a minute
 	until docker exec "$(container_of alertmanager)" busybox wget -q -O - http://127.0.0.1:9093/api/v2/alerts | grep -q '"Watchdog"'; do
 		[ $SECONDS -lt $deadline ] || die "no alert comes from Prometheus to Alertmanager"
 		sleep 0.3
