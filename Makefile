@@ -13,7 +13,8 @@ COMMIT       ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 DATE         ?= $(shell TZ=UTC0 git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null || echo unknown)
 LDFLAGS      := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.date=$(DATE)
 
-TEST_TIMEOUT ?= 28m
+# Of one package; only for what hangs.
+TEST_TIMEOUT ?= 60m
 TEST_FLAGS   ?=
 PACKAGES     ?= ./...
 FUZZTIME     ?= 30s
