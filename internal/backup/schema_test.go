@@ -3,7 +3,6 @@ package backup
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"slices"
@@ -108,13 +107,13 @@ CREATE FUNCTION public.secret_sauce() RETURNS integer LANGUAGE sql AS 'SELECT 42
 	t.Run("older manifest", func(t *testing.T) {
 		o := options(t, pg, "db")
 		res := mustRun(t, o)
-		spoil(t, o.Local, ManifestName(res.Name), func(b []byte) []byte {
-			var m map[string]json.RawMessage
-			if err := json.Unmarshal(b, &m); err != nil {
+		m := *res.Manifest
+		m.Schema = nil
+		spoil(t, o.Local, ManifestName(res.Name), func([]byte) []byte {
+			b, err := m.encode()
+			if err != nil {
 				t.Fatal(err)
 			}
-			delete(m, "schema")
-			b, _ = json.Marshal(m)
 			return b
 		})
 		if r, err := restored(o, res, "older"); err != nil || r.SchemaObjects != 0 {

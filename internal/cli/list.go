@@ -101,6 +101,7 @@ type listItem struct {
 	Good      bool                 `json:"good"`
 	Where     []string             `json:"where"`
 	Verified  *backup.Verification `json:"verified,omitempty"`
+	checked   string               // which copy Verified is of, if not of all
 	Problem   string               `json:"problem,omitempty"`
 }
 
@@ -108,7 +109,7 @@ func item(e backup.Entry, now time.Time) listItem {
 	c := e.Best()
 	it := listItem{
 		Name: e.Name, Time: e.Time, Age: now.Sub(e.Time).Seconds(), Size: c.Size, Kind: c.Kind, Encrypted: e.Encrypted, Good: e.Good(),
-		Verified: c.Verified, Where: []string{},
+		Verified: lastCheck(e), Where: []string{},
 	}
 	if c.Summary != nil {
 		it.Rows, it.Database = &c.Summary.Rows, c.Summary.Database
@@ -127,7 +128,32 @@ func item(e backup.Entry, now time.Time) listItem {
 		}
 	}
 	it.Problem = strings.Join(problems, "; ")
+	it.checked = checkedPlace(e)
 	return it
+}
+
+// lastCheck is the check to show of a backup: that of the copy that would be read,
+// or, where that one has had none, the other's.
+func lastCheck(e backup.Entry) *backup.Verification {
+	for _, c := range []*backup.Copy{e.Best(), e.Local, e.Remote} {
+		if c != nil && c.Verified != nil {
+			return c.Verified
+		}
+	}
+	return nil
+}
+
+// checkedPlace names the copy that the check was of, where the other has had
+// none or a different one.
+func checkedPlace(e backup.Entry) string {
+	l, r := e.Local, e.Remote
+	switch {
+	case l == nil || r == nil || l.Verified != nil && r.Verified != nil && l.Verified.Verdict == r.Verified.Verdict:
+		return ""
+	case lastCheck(e) == l.Verified:
+		return "local"
+	}
+	return "s3"
 }
 
 // amiss says what is wrong with a copy, also beside the best one.
@@ -211,5 +237,9 @@ func verifiedText(it listItem, now time.Time) string {
 	if word == "" {
 		word = "unknown"
 	}
-	return word + " " + ui.Age(now.Sub(it.Verified.At)) + " ago"
+	word += " " + ui.Age(now.Sub(it.Verified.At)) + " ago"
+	if it.checked != "" {
+		word += " (" + it.checked + ")"
+	}
+	return word
 }
