@@ -105,8 +105,16 @@ func stageContainerFaults() []stageFault {
 	}
 	remove := func(t *testing.T, y *yard, id string) { y.docker.Remove(t, id) }
 	pause := func(t *testing.T, y *yard, id string) {
-		if _, err := y.docker.Client.ContainerPause(t.Context(), id, moby.ContainerPauseOptions{}); err != nil {
-			t.Fatal(err)
+		// On a busy machine the kernel may not freeze it at the first call.
+		for try := 1; ; try++ {
+			_, err := y.docker.Client.ContainerPause(t.Context(), id, moby.ContainerPauseOptions{})
+			if err == nil {
+				return
+			}
+			if try == 10 {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
 		}
 	}
 	const p1, minutes = "P1", 15 * time.Minute
