@@ -3,6 +3,9 @@ package storm
 import (
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
+	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/testenv/s3fault"
 )
@@ -30,22 +33,49 @@ func gate(kind string) func(*stage) <-chan struct{} {
 // bucketFaults are those of the bucket and of the way to it. A backup keeps its
 // local copy whatever they are.
 func bucketFaults() []fault {
-	const group, lacks = "S3", "the bucket lacks it"
-	slow := s3fault.Status(503, "SlowDown", "Please reduce your request rate.")
-	faults := []fault{
-		{group: group, name: "refused", before: s3Refused, says: []string{"connection refused", "check s3.endpoint"}, on: []cell{
-			on("backup", 2, lacks), on("verify --s3", 3), on("restore", 2)}},
-		{group: group, name: "403", before: always("", s3fault.Status(403, "AccessDenied", "Access Denied")), says: []string{"AccessDenied", "lack s3:"}, on: []cell{on("upload", 2)}},
-		{group: group, name: "503", before: always("", slow), says: []string{"SlowDown", "overloaded"}, on: []cell{on("backup", 2, lacks)}},
-		{group: group, name: "clock skew 403", says: []string{"clock is wrong"}, on: []cell{on("backup", 2, lacks)},
-			before: always("", s3fault.Status(403, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large."))},
-		{group: group, name: "503 twice", before: first("Part", 2, slow), on: []cell{on("upload", 0)}},
-		{group: group, name: "reset in a part", before: first("Part", 2, s3fault.Reset(1<<20)), on: []cell{on("backup", 0)}},
-		{group: group, name: "wrong checksum returned", before: liar, on: []cell{on("backup", 2, lacks, "is not what was sent")}},
-		{group: group, name: "upload not confirmed, no right to delete", before: addOnlyLiar, on: []cell{on("backup", 2, "the object is still there")}},
+	const lacks = "the bucket lacks it"
+	all := func(name string, before func(*stage), says ...string) fault {
+		return fault{group: "S3", name: name, before: before, says: says, on: []cell{
+			on("backup", 2, lacks), on("upload", 2), on("verify", 0), on("verify --s3", 3), on("restore", 2), on("dr-test", 3)}}
 	}
-	return quick(faults, "refused/verify --s3", "403/upload", "clock skew 403/backup", "503 twice/upload", "reset in a part/backup",
-		"upload not confirmed, no right to delete/backup")
+	writing := func(name, kind string, n int, what s3fault.Fault, code int, says ...string) fault {
+		before := always(kind, what)
+		if n > 0 {
+			before = first(kind, n, what)
+		}
+		return fault{group: "S3", name: name, before: before, says: says, on: []cell{on("backup", code), on("upload", code)}}
+	}
+	reading := func(name string, before func(*stage), verify, restore, drTest int, says ...string) fault {
+		return fault{group: "S3", name: name, before: before, says: says, on: []cell{on("verify --s3", verify), on("restore", restore), on("dr-test", drTest)}}
+	}
+	slow := s3fault.Status(503, "SlowDown", "Please reduce your request rate.")
+	broken := s3fault.Status(500, "InternalError", "We encountered an internal error.")
+	faults := []fault{
+		all("refused", s3Refused, "connection refused", "check s3.endpoint"),
+		all("403", always("", s3fault.Status(403, "AccessDenied", "Access Denied")), "AccessDenied", "lack s3:"),
+		all("404", always("", s3fault.Status(404, "NoSuchBucket", "The specified bucket does not exist")), "NoSuchBucket", "there is no bucket"),
+		all("500", always("", broken), "InternalError", "try again later"),
+		all("503", always("", slow), "SlowDown", "overloaded"),
+		all("clock skew 403", always("", s3fault.Status(403, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large.")), "clock is wrong"),
+		writing("500 twice", "Part", 2, broken, 0),
+		writing("503 twice", "Part", 2, slow, 0),
+		writing("503 at the end", "Complete", 2, slow, 0),
+		writing("reset in a part", "Part", 2, s3fault.Reset(1<<20), 0),
+		writing("reset in every part", "Part", 0, s3fault.Reset(1<<20), 2, "connection", "check the network"),
+		writing("answer lost", "Complete", 1, s3fault.LoseAnswer, 0),
+		writing("damage in a part", "Part", 1, s3fault.Damage, 2, "changed between the disk and the store"),
+		{group: "S3", name: "wrong checksum returned", before: liar, on: []cell{on("backup", 2, lacks, "is not what was sent"), on("upload", 2, "is not what was sent")}},
+		{group: "S3", name: "upload not confirmed, no right to delete", before: addOnlyLiar, on: []cell{on("backup", 2, "the object is still there").soon()}},
+		reading("reset while read", func(s *stage) {
+			s.armed = append(s.armed, s.Faults.On("Get", 4, 1, s3fault.BreakAfter(1<<20))) // the first are manifests
+		}, 0, 0, 0),
+		reading("damage while read", spoiled, 2, 2, 2, "SHA-256"),
+		{group: "S3", name: "10 kB/s", before: crawl, limit: 3 * time.Minute, says: []string{"backup.timeout"}, on: []cell{on("backup", 2, lacks)}},
+		{group: "S3", name: "a list of 20,000 objects", before: crowdedBucket, limit: 3 * time.Minute, on: []cell{
+			on("backup", 0), on("upload", 0), on("verify --s3", 0), on("restore", 0), on("dr-test", 0)}},
+	}
+	return quick(faults, "refused/backup", "refused/verify --s3", "refused/restore", "403/upload", "clock skew 403/backup", "503/backup", "503 twice/upload",
+		"reset in a part/backup", "wrong checksum returned/backup", "damage while read/verify --s3", "reset while read/restore")
 }
 
 // quick has `make test` run these cells too: "fault/command".
@@ -85,4 +115,30 @@ func addOnlyLiar(s *stage) {
 	refuse := func() { s.Faults.On("Delete", 0, -1, s3fault.Status(403, "AccessDenied", "Access Denied")) }
 	refuse()
 	s.later(refuse)
+}
+
+// spoiled damages what is read of a dump, always.
+func spoiled(s *stage) {
+	s.Faults.On("Get", 0, -1, func(p *s3fault.Proxy, w http.ResponseWriter, r *http.Request) {
+		if filepath.Ext(r.URL.Path) == ".gz" {
+			s3fault.Spoil(p, w, r)
+			return
+		}
+		p.Pass(w, r)
+	})
+}
+
+func crawl(s *stage) {
+	s.Faults.On("Part", 0, -1, s3fault.Crawl(10_000))
+	s.set("ESCROWCTL_BACKUP_TIMEOUT=20s")
+}
+
+// crowdedBucket has 20,000 other objects beside the backups.
+func crowdedBucket(s *stage) {
+	dir := filepath.Dir(s.Object("x"))
+	for i := range 20_000 {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("other_%05d.txt", i)), nil, 0o644); err != nil {
+			s.t.Fatal(err)
+		}
+	}
 }

@@ -10,20 +10,43 @@ import (
 	"github.com/stellarescrow/escrowctl/internal/storm/kit"
 )
 
-// diskFaults are those of this host's disks: of the backups and of the state.
+// diskFaults are those of this host's disks: of the backups, of the state, of
+// temporary files.
 func diskFaults() []fault {
 	const group = "local disk"
-	faults := []fault{
-		{group: group, name: "state full", before: func(s *stage) { fill(s, s.State) }, says: []string{"no space left on device", "state"}, on: []cell{on("backup", 3)}},
-		{group: group, name: "state read-only", before: func(s *stage) { readOnly(s, s.State) }, says: []string{"read-only file system", "remount it"}, on: []cell{on("restore", 3)}},
-		{group: group, name: "backups full", before: func(s *stage) { fill(s, s.Backups) }, says: []string{"free some space", "BACKUP_DIR"}, on: []cell{on("backup", 2)}},
-		{group: group, name: "backups full in the middle", before: func(s *stage) { smallDisk(s, s.Backups) }, at: dumped(middle),
-			act: func(s *stage, run *kit.Running) { fill(s, s.Backups); release(s, run) }, on: []cell{on("backup", 2, "no space left on device")}},
-		{group: group, name: "backups without inodes", before: func(s *stage) { noInodes(s, s.Backups) }, on: []cell{on("backup", 2, "no inodes left")}},
-		{group: group, name: "backups of another user", before: asNobody, says: []string{"permission denied", "give it to the user"}, on: []cell{on("backup", 2)}},
-		{group: group, name: "backups that may not be read", before: func(s *stage) { asNobody(s); chmod(s, s.Backups, 0o700) }, says: []string{"permission denied"}, on: []cell{on("verify", 3)}},
+	var faults []fault
+	for _, d := range []struct {
+		name, says string
+		spoil      func(s *stage, dir string)
+	}{
+		{"full", "no space left on device", fill},
+		{"read-only", "read-only file system", readOnly},
+		{"no inodes", "no space left on device", noInodes},
+	} {
+		faults = append(faults,
+			fault{group: group, name: "state " + d.name, before: func(s *stage) { d.spoil(s, s.State) }, says: []string{d.says, "state"},
+				on: []cell{on("backup", 3), on("upload", 3), on("verify", 3), on("restore", 3), on("dr-test", 3)}},
+			fault{group: group, name: "temporary files " + d.name, before: func(s *stage) { d.spoil(s, s.Tmp) },
+				on: []cell{on("backup", 0), on("restore", 0), on("dr-test", 3, "TMPDIR")}})
 	}
-	return quick(faults, "state full/backup", "backups full in the middle/backup", "backups of another user/backup")
+	faults = append(faults,
+		fault{group: group, name: "backups full", before: func(s *stage) { fill(s, s.Backups) }, says: []string{"free some space", "BACKUP_DIR"},
+			on: []cell{on("backup", 2), on("upload", 0), on("verify", 0), on("restore", 0)}},
+		fault{group: group, name: "backups full in the middle", before: func(s *stage) { smallDisk(s, s.Backups) }, at: dumped(middle),
+			act: func(s *stage, run *kit.Running) { fill(s, s.Backups); release(s, run) }, on: []cell{on("backup", 2, "no space left on device")}},
+		fault{group: group, name: "backups read-only", before: func(s *stage) { readOnly(s, s.Backups) },
+			on: []cell{on("backup", 2, "read-only file system"), on("upload", 0), on("verify", 0)}},
+		fault{group: group, name: "backups without inodes", before: func(s *stage) { noInodes(s, s.Backups) },
+			on: []cell{on("backup", 2, "no inodes left"), on("upload", 0), on("verify", 0)}},
+		fault{group: group, name: "backups of another user", before: asNobody, says: []string{"permission denied", "give it to the user"},
+			on: []cell{on("backup", 2)}},
+		fault{group: group, name: "backups that may not be read", before: func(s *stage) { asNobody(s); chmod(s, s.Backups, 0o700) }, says: []string{"permission denied"},
+			on: []cell{on("backup", 2), on("upload", 2), on("verify", 3)}},
+		fault{group: group, name: "state of another user", before: func(s *stage) { asNobody(s); chown(s, s.State, 0) }, says: []string{"permission denied", "state"},
+			on: []cell{on("backup", 3), on("verify", 3), on("restore", 3)}},
+	)
+	return quick(faults, "state full/backup", "state read-only/restore", "temporary files full/dr-test", "backups full/backup", "backups full in the middle/backup",
+		"backups without inodes/backup", "backups of another user/backup", "backups that may not be read/verify")
 }
 
 // smallDisk puts a directory on a disk of its own, which has room again when the

@@ -1,7 +1,9 @@
 package storm
 
 import (
+	"fmt"
 	"os/exec"
+	"path/filepath"
 	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/storm/kit"
@@ -34,11 +36,16 @@ func postgresFaults() []fault {
 		return fault{group: group, name: name, at: loaded(2 << 20), act: act, on: []cell{c}}
 	}
 	return []fault{
-		{group: group, name: "down", before: pgDown, says: []string{"connect", "refused"}, on: []cell{on("backup", 2, "dump.via").soon(), on("restore", 2)}},
+		{group: group, name: "down", before: pgDown, says: []string{"connect", "refused"}, on: []cell{on("backup", 2, "dump.via").soon(), on("restore", 2),
+			on("upload", 0), on("verify", 0), on("verify --s3", 0), on("dr-test", 0)}},
 		inDump("killed", pgKilled, on("backup", 2, "pg_dump", "server closed the connection unexpectedly").soon()),
 		inLoad("killed", pgKilled, on("restore", 2, "a part of the backup", "--clean --yes").soon()),
+		inDump("restarted", pgRestarted, on("backup", 2, "pg_dump")),
+		inLoad("restarted", pgRestarted, on("restore", 2, "a part of the backup", "--clean --yes")),
 		inDump("statement cancelled", cancelled, on("backup", 2, "pg_dump", "canceling statement due to user request").soon()),
-		{group: group, name: "out of connections", before: crowded, says: []string{"too many clients"}, on: []cell{on("backup", 2)}},
+		inLoad("statement cancelled", cancelled, on("restore", 2, "canceling statement due to user request", "--clean --yes")),
+		{group: group, name: "out of connections", before: crowded, says: []string{"too many clients"}, on: []cell{on("backup", 2).soon(), on("restore", 2)}},
+		{group: group, name: "disk full", before: crampedTarget, says: []string{"No space left on device", "a part of the backup", "--clean --yes"}, on: []cell{on("restore", 2)}},
 	}
 }
 
@@ -51,6 +58,12 @@ func pgDown(s *stage) {
 func pgKilled(s *stage, run *kit.Running) {
 	s.PG.Kill(s.t)
 	s.later(func() { s.PG.Start(s.t) })
+	release(s, run)
+}
+
+func pgRestarted(s *stage, run *kit.Running) {
+	s.PG.Stop(s.t)
+	s.PG.Start(s.t)
 	release(s, run)
 }
 
@@ -98,4 +111,21 @@ func (s *stage) poll(what string, is func() bool) {
 			s.t.Fatalf("in vain: %s", what)
 		}
 	}
+}
+
+// crampedTarget has the database to restore into on a disk of its own that is too small.
+func crampedTarget(s *stage) {
+	dir := filepath.Join(s.Dir, "cramped")
+	unmount := kit.Tmpfs(s.t, dir, "size=12m,mode=700")
+	owner := exec.Command("chown", "--reference="+s.PG.DataDir, dir)
+	if out, err := owner.CombinedOutput(); err != nil {
+		s.t.Fatalf("chown: %v: %s", err, out)
+	}
+	s.PG.Psql(s.t, "postgres", fmt.Sprintf("CREATE TABLESPACE cramped LOCATION '%s'", dir))
+	s.PG.Psql(s.t, "postgres", "CREATE DATABASE "+copyDB+" TEMPLATE template0 TABLESPACE cramped")
+	s.later(func() {
+		s.PG.Psql(s.t, "postgres", "DROP DATABASE "+copyDB)
+		s.PG.Psql(s.t, "postgres", "DROP TABLESPACE cramped")
+		unmount()
+	})
 }

@@ -6,20 +6,33 @@ import (
 	"github.com/stellarescrow/escrowctl/internal/storm/kit"
 )
 
-// signalFaults end a command in its midst, while what it waits for does not
-// answer: it must not wait any longer.
+// signalFaults end a command at each of its stages, while what it waits for does
+// not answer: it must not wait any longer.
 func signalFaults() []fault {
-	ended := func(name string, sig syscall.Signal, at func(*stage) <-chan struct{}, c cell) fault {
-		f := fault{group: "signals", name: name, at: at, on: []cell{c}, leaves: sig == syscall.SIGKILL, act: func(_ *stage, run *kit.Running) { run.Signal(sig) }}
-		if !f.leaves {
-			f.says = []string{"interrupted by SIG"}
+	var faults []fault
+	for _, sig := range []struct {
+		name string
+		code int
+		sig  syscall.Signal
+	}{{"SIGINT", 130, syscall.SIGINT}, {"SIGTERM", 143, syscall.SIGTERM}, {"SIGHUP", 129, syscall.SIGHUP}, {"SIGKILL", -1, syscall.SIGKILL}} {
+		at := func(where string, moment func(*stage) <-chan struct{}, cmds ...string) {
+			f := fault{group: "signals", name: sig.name + " " + where, at: moment, leaves: sig.sig == syscall.SIGKILL,
+				act: func(_ *stage, run *kit.Running) { run.Signal(sig.sig) }}
+			if !f.leaves {
+				f.says = []string{"interrupted by " + sig.name}
+			}
+			for _, cmd := range cmds {
+				f.on = append(f.on, on(cmd, sig.code))
+			}
+			faults = append(faults, f)
 		}
-		return f
+		at("in the dump", dumped(middle), "backup")
+		at("in the load", loaded(2<<20), "restore")
+		at("while a part is sent", gate("Part"), "backup", "upload")
+		at("while the manifest is sent", gate("Put"), "backup", "upload")
+		at("while the bucket is read", gate("Get"), "verify --s3", "restore", "dr-test")
+		at("while the bucket is listed", gate("List"), "verify --s3", "upload")
 	}
-	return []fault{
-		ended("SIGTERM in the dump", syscall.SIGTERM, dumped(middle), on("backup", 143).soon()),
-		ended("SIGKILL in the dump", syscall.SIGKILL, dumped(middle), on("backup", -1).soon()),
-		ended("SIGINT while a part is sent", syscall.SIGINT, gate("Part"), on("backup", 130).soon()),
-		ended("SIGHUP in the load", syscall.SIGHUP, loaded(2<<20), on("restore", 129)),
-	}
+	return quick(faults, "SIGTERM in the dump/backup", "SIGKILL in the dump/backup", "SIGINT while a part is sent/backup", "SIGKILL while a part is sent/upload",
+		"SIGHUP in the load/restore", "SIGKILL while the manifest is sent/backup", "SIGTERM while the bucket is read/dr-test")
 }

@@ -66,6 +66,12 @@ func (th *theatre) stage(t *testing.T) *stage {
 	return s
 }
 
+// second is another host of the same world, with the same bucket.
+func (s *stage) second() *kit.Host {
+	s.t.Helper()
+	return s.World.Host(s.t)
+}
+
 func copyAll(t *testing.T, from, to string) {
 	t.Helper()
 	if out, err := exec.Command("cp", "-a", from, to).CombinedOutput(); err != nil {
