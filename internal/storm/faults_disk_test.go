@@ -45,8 +45,7 @@ func diskFaults() []fault {
 		fault{group: group, name: "state of another user", before: func(s *stage) { asNobody(s); chown(s, s.State, 0) }, says: []string{"permission denied", "state"},
 			on: []cell{on("backup", 3), on("verify", 3), on("restore", 3)}},
 	)
-	return quick(faults, "state full/backup", "state read-only/restore", "temporary files full/dr-test", "backups full/backup", "backups full in the middle/backup",
-		"backups without inodes/backup", "backups of another user/backup", "backups that may not be read/verify")
+	return quick(faults, "state full/backup", "backups full in the middle/backup")
 }
 
 // smallDisk puts a directory on a disk of its own, which has room again when the

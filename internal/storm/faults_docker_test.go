@@ -45,7 +45,7 @@ func dockerFaults() []fault {
 		{group: group, name: "slow", before: wired(func(w *kit.DockerWire) { w.Slow(100 * time.Millisecond) }), on: []cell{on(inContainer, 0)}},
 		{group: group, name: "container killed", at: dumpRead, act: containerKilled, on: []cell{on(inContainer, 3)}},
 	}
-	return quick(faults, "stopped/"+inContainer)
+	return faults
 }
 
 // dumpRead is the moment when a dump in the bucket is first read; it is held.

@@ -42,9 +42,9 @@ func postgresFaults() []fault {
 		inLoad("killed", pgKilled, on("restore", 2, "a part of the backup", "--clean --yes").soon()),
 		inDump("restarted", pgRestarted, on("backup", 2, "pg_dump")),
 		inLoad("restarted", pgRestarted, on("restore", 2, "a part of the backup", "--clean --yes")),
-		inDump("statement cancelled", cancelled, on("backup", 2, "pg_dump", "canceling statement due to user request").soon()),
+		inDump("statement cancelled", cancelled, on("backup", 2, "pg_dump", "canceling statement due to user request")),
 		inLoad("statement cancelled", cancelled, on("restore", 2, "canceling statement due to user request", "--clean --yes")),
-		{group: group, name: "out of connections", before: crowded, says: []string{"too many clients"}, on: []cell{on("backup", 2).soon(), on("restore", 2)}},
+		{group: group, name: "out of connections", before: crowded, says: []string{"too many clients"}, on: []cell{on("backup", 2), on("restore", 2)}},
 		{group: group, name: "disk full", before: crampedTarget, says: []string{"No space left on device", "a part of the backup", "--clean --yes"}, on: []cell{on("restore", 2)}},
 	}
 }

@@ -33,6 +33,5 @@ func signalFaults() []fault {
 		at("while the bucket is read", gate("Get"), "verify --s3", "restore", "dr-test")
 		at("while the bucket is listed", gate("List"), "verify --s3", "upload")
 	}
-	return quick(faults, "SIGTERM in the dump/backup", "SIGKILL in the dump/backup", "SIGINT while a part is sent/backup", "SIGKILL while a part is sent/upload",
-		"SIGHUP in the load/restore", "SIGKILL while the manifest is sent/backup", "SIGTERM while the bucket is read/dr-test")
+	return quick(faults, "SIGTERM in the dump/backup", "SIGKILL in the dump/backup")
 }

@@ -30,7 +30,7 @@ func twoAtOnce() []fault {
 		meets("backup, elsewhere", gate("Part"), (*stage).elsewhere, "backup", 0, "", on("upload", 0)),
 		meets("restore, elsewhere", loaded(2<<20), other, "backup restore latest --s3 --to "+copyDB, 2, "not empty", on("restore", 0)),
 	}
-	return quick(faults, "backup, here/backup", "backup, elsewhere/backup", "backup, elsewhere/upload", "restore, elsewhere/restore")
+	return faults
 }
 
 // meet runs a second command.
