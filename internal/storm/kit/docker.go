@@ -31,6 +31,7 @@ type DockerRule struct {
 	line    *regexp.Regexp
 	skip    int           // so many are let through before
 	delay   time.Duration // 0: they are swallowed, and never answered
+	release chan struct{} // if there is one: they wait until it is closed
 	reached chan struct{} // closed when the first one comes
 	once    sync.Once
 }
@@ -53,6 +54,11 @@ func (w *DockerWire) Hang(line string, skip int) *DockerRule {
 	return w.rule(&DockerRule{line: regexp.MustCompile(line), skip: skip})
 }
 
+// Hold lets every request whose first line matches wait until Clear.
+func (w *DockerWire) Hold(line string) *DockerRule {
+	return w.rule(&DockerRule{line: regexp.MustCompile(line), release: make(chan struct{})})
+}
+
 // Slow lets each request wait.
 func (w *DockerWire) Slow(delay time.Duration) *DockerRule {
 	return w.rule(&DockerRule{line: regexp.MustCompile(`.`), delay: delay})
@@ -66,15 +72,21 @@ func (w *DockerWire) rule(r *DockerRule) *DockerRule {
 	return r
 }
 
-// Clear ends all rules.
+// Clear ends all rules: who is held goes on.
 func (w *DockerWire) Clear() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for _, r := range w.rules {
+		if r.release != nil {
+			close(r.release)
+		}
+	}
 	w.rules = nil
 }
 
-// cut closes all connections.
+// cut ends all rules and closes all connections.
 func (w *DockerWire) cut() {
+	w.Clear()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for c := range w.conns {
@@ -134,12 +146,16 @@ func (w *DockerWire) forward(engine, client net.Conn) {
 	for {
 		n, err := client.Read(buf)
 		if line := requestLine.Find(buf[:n]); line != nil {
-			if r := w.match(strings.TrimSpace(string(line))); r != nil && r.delay == 0 {
+			switch r := w.match(strings.TrimSpace(string(line))); {
+			case r == nil:
+			case r.release != nil:
+				<-r.release
+			case r.delay > 0:
+				time.Sleep(r.delay)
+			default:
 				swallow(client, buf)
 				_ = engine.Close()
 				return
-			} else if r != nil {
-				time.Sleep(r.delay)
 			}
 		}
 		if n > 0 {

@@ -13,6 +13,20 @@ import (
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
+// untouched is an after: no redirect was followed, and of a huge answer no more
+// read than what a report's may be.
+func untouched(s *kit.IllHTTP) func(*testing.T, *bed, kit.Result) {
+	return func(t *testing.T, _ *bed, _ kit.Result) {
+		t.Helper()
+		if s.Pointed.Load() > 0 {
+			t.Errorf("the redirect was followed, %d times with credentials", s.Carried.Load())
+		}
+		if sent := s.Sent.Load(); sent > 16<<20 {
+			t.Errorf("%d bytes of the answer were read", sent)
+		}
+	}
+}
+
 // tlsServer serves a certificate for escrow.test; ca is the file of its root.
 func tlsServer(t *testing.T, from, to time.Time) (addr, ca string) {
 	t.Helper()

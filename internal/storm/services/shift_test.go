@@ -126,19 +126,13 @@ func TestStormShiftCheck(t *testing.T) {
 	}
 	garbage, _ := babbler(t, "HTTP/1.1 400 Bad Request\r\n\r\n")
 	silent, connected := babbler(t, "")
-	hangs := func(line string) func(*testing.T, *bed) func() {
-		return func(*testing.T, *bed) func() {
-			wire.Hang(line, 0)
-			return wire.Clear
-		}
-	}
 	trials = append(trials,
 		trial{group: "every other server", fault: "another server", call: kit.Call{Args: check, Env: named("DATABASE_URL", "postgres://u:p@"+garbage+"/d", "REDIS_URL", "redis://"+garbage, "ESCROWCTL_CERTS_ADDRESS", garbage, "DOCKER_HOST", notDocker(t))}, codes: []int{2}, within: shiftWithin, after: notOK("database", "redis", "certs", "containers")},
-		trial{group: "every other server", fault: "silent", call: kit.Call{Args: check, Env: named("DATABASE_URL", "postgres://u:p@"+silent+"/d", "REDIS_URL", "redis://"+silent, "ESCROWCTL_CERTS_ADDRESS", silent)}, make: hangs("."), codes: []int{2, 3}, within: shiftWithin, after: notOK("database", "redis", "certs", "containers")},
+		trial{group: "every other server", fault: "silent", call: kit.Call{Args: check, Env: named("DATABASE_URL", "postgres://u:p@"+silent+"/d", "REDIS_URL", "redis://"+silent, "ESCROWCTL_CERTS_ADDRESS", silent)}, make: hanging(wire, ".", 0), codes: []int{2, 3}, within: shiftWithin, after: notOK("database", "redis", "certs", "containers")},
 		trial{group: "PostgreSQL", fault: "silent in its midst", call: kit.Call{Args: check}, make: func(*testing.T, *bed) func() { b.Wire.HoldDown(700); return b.Wire.Clear }, codes: []int{2, 3}, within: shiftWithin, after: notOK("database")},
 		trial{group: "PostgreSQL", fault: "resets", call: kit.Call{Args: check}, make: func(*testing.T, *bed) func() { b.Wire.Shut(); return b.Wire.Clear }, codes: []int{2, 3}, within: shiftWithin, after: notOK("database")},
 		trial{group: "PostgreSQL", fault: "stopped", call: kit.Call{Args: check}, make: func(t *testing.T, b *bed) func() { b.PG.Stop(t); return func() { b.PG.Start(t) } }, codes: []int{2}, within: shiftWithin, after: notOK("database"), slow: true},
-		trial{group: "Docker", fault: "silent while it inspects", call: kit.Call{Args: check}, make: hangs(`containers/[0-9a-f]{64}/json`), codes: []int{3}, within: shiftWithin, after: notOK("containers")},
+		trial{group: "Docker", fault: "silent while it inspects", call: kit.Call{Args: check}, make: hanging(wire, `containers/[0-9a-f]{64}/json`, 0), codes: []int{3}, within: shiftWithin, after: notOK("containers")},
 		trial{group: "Docker", fault: "stopped", call: kit.Call{Args: check, Env: named("DOCKER_HOST", "unix:///nonexistent/docker.sock")}, codes: []int{3}, within: shiftWithin, after: notOK("containers"), slow: true},
 		trial{group: "Docker", fault: "slow, in time", call: kit.Call{Args: check}, make: func(*testing.T, *bed) func() { wire.Slow(100 * time.Millisecond); return wire.Clear }, codes: []int{0, 1}, within: shiftWithin, after: notOK(), slow: true},
 		trial{group: "Docker", fault: "slow, too slow", call: kit.Call{Args: check}, make: func(*testing.T, *bed) func() { wire.Slow(5 * time.Second); return wire.Clear }, codes: []int{3}, within: shiftWithin, after: notOK("containers")},
@@ -161,13 +155,10 @@ func TestStormShiftCheck(t *testing.T) {
 			})
 		}
 	}
-	hanging := named("DATABASE_URL", "postgres://u:p@"+silent+"/d", "ESCROWCTL_SHIFT_CHECK_TIMEOUT", "50s")
-	for _, c := range signalFaults(check, hanging, func(t *testing.T, _ *bed, run *kit.Running) {
+	waiting := named("DATABASE_URL", "postgres://u:p@"+silent+"/d", "ESCROWCTL_SHIFT_CHECK_TIMEOUT", "50s")
+	trials = append(trials, awaited(signalFaults(check, waiting, func(t *testing.T, _ *bed, run *kit.Running) {
 		run.Until(t, "it waits for the database", connected)
-	}) {
-		c.within, c.make = shiftWithin, forget(connected)
-		trials = append(trials, c)
-	}
+	}), connected)...)
 	clean := kit.Call{Args: check}
 	if res := b.Call(t, clean); res.Code > 1 {
 		t.Fatalf("without a fault: exit %d: %s%s", res.Code, res.Stdout, res.Stderr)

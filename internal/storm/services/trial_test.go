@@ -46,12 +46,15 @@ type trial struct {
 	within       time.Duration // 0: 30 s
 	slow         bool          // only with STORM=full
 	leaves       bool          // what the next run is to clear up
+	next         []string      // the next run's arguments, if others than the matrix's clean call
 	// make makes the fault, beside what call.Env does, and returns what ends it.
 	make func(t *testing.T, b *bed) (undo func())
 	// during acts in the midst of the run.
 	during func(t *testing.T, b *bed, run *kit.Running)
-	// after looks at what the run came to, before the fault ends.
+	// after looks at what the run came to, before the fault ends, and then at what
+	// the next one did.
 	after func(t *testing.T, b *bed, res kit.Result)
+	then  func(t *testing.T, b *bed, next kit.Result)
 }
 
 // lastSuccess is when the metrics of a job say that it last succeeded, the zero
@@ -115,9 +118,15 @@ func (b *bed) trial(t *testing.T, job string, clean kit.Call, c trial) {
 	if !c.leaves {
 		b.NoLeaks(t)
 	}
+	if c.next != nil {
+		clean.Args = c.next
+	}
 	next := b.Call(t, clean)
 	if next.Code != 0 && next.Code != 1 {
 		t.Errorf("the next run: exit %d: %s%s", next.Code, next.Stdout, next.Stderr)
+	}
+	if c.then != nil {
+		c.then(t, b, next)
 	}
 	b.NoLeaks(t)
 	if t.Failed() {
