@@ -338,7 +338,7 @@ func (r *rotation) midRecreate(call kit.Call) []trial {
 		out[i].call = call
 		out[i].group, out[i].make, out[i].within = "signals in the recreate", hold, 3*time.Minute
 		out[i].during = func(t *testing.T, b *bed, run *kit.Running) { signal(t, b, run); r.wire.Clear() }
-		out[i].slow, out[i].leaves = c.fault != "SIGKILL", c.fault == "SIGKILL"
+		out[i].slow, out[i].leaves = true, c.fault == "SIGKILL" // TestKilledInCompose has the most frequent
 	}
 	return append(out, trial{
 		group: "two at once", fault: "on one host", call: call, make: hold, codes: []int{0}, within: 3 * time.Minute, next: []string{"rotate-keys", "status"}, slow: true,
