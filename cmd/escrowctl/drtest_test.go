@@ -45,18 +45,8 @@ REFRESH MATERIALIZED VIEW sums;
 
 func newDRSandbox(t *testing.T) *drSandbox {
 	t.Helper()
-	s := &drSandbox{sandbox: newSandbox(t), sink: testenv.NewSink(t)}
-	tmp, err := os.MkdirTemp("/tmp", "edr")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(tmp) })
-	// The server runs as another user, who must get through.
-	if err := os.Chmod(tmp, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	s.tmp = tmp
-	s.env = append(s.env, "TMPDIR="+tmp, "API_BASE_URL="+s.sink.URL, "BACKUP_ALERT_WEBHOOK="+s.sink.WebhookURL(), "ESCROWCTL_REPORT_API_METRICS=on",
+	s := &drSandbox{sandbox: newSandbox(t), sink: testenv.NewSink(t), tmp: testenv.ShortDir(t, 0o755)}
+	s.env = append(s.env, "TMPDIR="+s.tmp, "API_BASE_URL="+s.sink.URL, "BACKUP_ALERT_WEBHOOK="+s.sink.WebhookURL(), "ESCROWCTL_REPORT_API_METRICS=on",
 		"ESCROWCTL_REPORT_TEXTFILE_DIR="+t.TempDir())
 	s.pg.Psql(t, "app", drSchema)
 	if code, out, errs := s.run(t, "backup"); code != 0 {

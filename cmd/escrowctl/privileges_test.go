@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -145,13 +144,13 @@ func TestPolicyOfBackup(t *testing.T) {
 		needed = append(needed, l.action)
 		t.Run(l.action, func(t *testing.T) {
 			root.allow(t, user, full.without(l.action))
-			nextSecond()
+			testenv.NextSecond()
 			s.expect(t, l.code, l.command, "lack "+l.action, root.bucket)
 		})
 	}
 	// It is caught up with no right to delete.
 	root.allow(t, user, full)
-	nextSecond()
+	testenv.NextSecond()
 	s.expect(t, 0, "backup", "sent an earlier backup that the bucket lacked")
 	s.expect(t, 0, "backup verify latest --s3", "PASS")
 	slices.Sort(needed)
@@ -159,9 +158,6 @@ func TestPolicyOfBackup(t *testing.T) {
 		t.Errorf("the documented policy allows %q, needed is %q", got, needed)
 	}
 }
-
-// nextSecond waits for it: two backups of one second would have one name.
-func nextSecond() { time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second))) }
 
 // TestPolicyOfDelete: what deletes needs the statement besides, and says so.
 func TestPolicyOfDelete(t *testing.T) {

@@ -115,18 +115,7 @@ func newPlatform(t *testing.T) *platform {
 
 // ask returns the API's answer to a key, 0 if there is none.
 func (p *platform) ask(key string) int {
-	req, err := http.NewRequest(http.MethodGet, p.api+"/api/trades", nil)
-	if err != nil {
-		return -1
-	}
-	req.Close = true
-	req.Header.Set("X-API-Key", key)
-	resp, err := (&http.Client{Timeout: 5 * time.Second}).Do(req)
-	if err != nil {
-		return 0
-	}
-	_ = resp.Body.Close()
-	return resp.StatusCode
+	return testenv.Answer(p.api+"/api/trades", key, 5*time.Second)
 }
 
 // containers are the ids of a service's, running or not.

@@ -19,15 +19,7 @@ import (
 // host or on the server, whoever restores; and what only looks like them loads.
 func TestRestoreHostile(t *testing.T) {
 	pg := testenv.Postgres(t)
-	dir, err := os.MkdirTemp("/tmp", "hostile")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o777); err != nil { // the server is another user
-		t.Fatal(err)
-	}
-	marker := filepath.Join(dir, "marker")
+	marker := filepath.Join(testenv.ShortDir(t, 0o777), "marker") // the server is another user
 	const before = "SET client_encoding = 'UTF8';\nSET standard_conforming_strings = on;\nCREATE TABLE public.t (a text);\n"
 	const rows = "\nCOPY public.t (a) FROM stdin;\n1\n2\n\\.\n\n"
 	const end = "\n--\n-- PostgreSQL database dump complete\n--\n\n"

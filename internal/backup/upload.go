@@ -57,8 +57,9 @@ func (c CatchUp) Run(ctx context.Context) (sent Sent, err error) {
 			good = append(good, b)
 		}
 	}
+	whole := func(name string) bool { return held[name] != nil && held[name].Good() }
 	for _, b := range here {
-		if b.Sound() && !(held[b.Name] != nil && held[b.Name].Good()) {
+		if b.Sound() && !whole(b.Name) {
 			good = append(good, b)
 		}
 	}
@@ -66,11 +67,10 @@ func (c CatchUp) Run(ctx context.Context) (sent Sent, err error) {
 	kept := plan(good, c.Keep, c.Now).Keep
 	slices.Reverse(kept) // oldest first again
 	for _, b := range kept {
-		found := held[b.Name]
-		if found != nil && found.Good() {
+		if whole(b.Name) {
 			continue
 		}
-		switch err := c.send(ctx, b.Copy, found); {
+		switch err := c.send(ctx, b.Copy, held[b.Name]); {
 		case errors.Is(err, errInTheWay), errors.Is(err, sqldump.ErrDamaged):
 			sent.Stuck = append(sent.Stuck, Stuck{b.Name, fmt.Errorf("%s cannot be sent to the bucket: %w", b.Name, err)})
 		case err != nil:

@@ -125,15 +125,7 @@ func TestMetricsAreWritten(t *testing.T) {
 	inv := certsInvocation(t, 80*certDay)
 	dir, _ := filepath.Abs(".")
 	// By the clock of any other test this one's server has expired long ago.
-	tmp, err := os.MkdirTemp("/tmp", "ecw") // short, for a unix socket's path
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(tmp) })
-	if err := os.Chmod(tmp, 0o711); err != nil { //nolint:gosec // the server's user passes through it
-		t.Fatal(err)
-	}
-	t.Setenv("TMPDIR", tmp)
+	t.Setenv("TMPDIR", testenv.ShortDir(t, 0o755))
 	inv.environ = append(inv.environ,
 		"ESCROWCTL_REPORT_TEXTFILE_DIR="+dir, "ESCROWCTL_CERTS_DIR="+certbotDir(t), "ESCROWCTL_CERTS_VIA=host", "DATABASE_URL="+pg.URL("stellar_escrow"),
 		"BACKUP_DIR="+filepath.Join(dir, "backups"), "S3_BUCKET=file://"+filepath.Join(dir, "bucket"), "ESCROWCTL_DUMP_VIA=host", "ESCROWCTL_ENV=staging",

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -97,21 +96,7 @@ func (b *rotationBed) must(t *testing.T, code int, args ...string) string {
 // ask returns the API's status for a key.
 func (b *rotationBed) ask(key string) int { return askAt(b.url+"/api/trades", key) }
 
-func askAt(url, key string) int {
-	req, err := http.NewRequest(http.MethodGet, url, nil)
-	if err != nil {
-		return -1
-	}
-	req.Close = true
-	req.Header.Set("X-API-Key", key)
-	client := http.Client{Timeout: 5 * time.Second}
-	resp, err := client.Do(req)
-	if err != nil {
-		return 0
-	}
-	_ = resp.Body.Close()
-	return resp.StatusCode
-}
+func askAt(url, key string) int { return testenv.Answer(url, key, 5*time.Second) }
 
 func (b *rotationBed) wait(t *testing.T, key string, want int) {
 	t.Helper()

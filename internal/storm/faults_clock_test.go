@@ -21,14 +21,13 @@ func clockFaults() []fault {
 				release(s, run)
 			}}
 	}
-	faults := []fault{
+	return []fault{
 		wrong("a day behind", -24*time.Hour, on("backup", 0), on("upload", 0), on("verify --s3", 0), on("restore", 0), on("dr-test", 3, "ahead")),
 		wrong("a day ahead", 24*time.Hour, on("backup", 0), on("upload", 0), on("verify --s3", 0), on("restore", 0)),
 		stepped("set back in the middle", -24*time.Hour, on("backup", 0)),
 		stepped("set ahead in the middle", 24*time.Hour, on("backup", 0)),
 		{group: "clock", name: "the hour that comes twice", before: func(s *stage) { inHour(s, 0) }, after: inHourAgain, on: []cell{on("backup", 0)}},
 	}
-	return faults
 }
 
 func clockFile(s *stage) string { return filepath.Join(s.Dir, "clock") }

@@ -36,7 +36,7 @@ func dockerFaults() []fault {
 	hangs := func(line string) func(*stage) {
 		return wired(func(w *kit.DockerWire) { w.Hang(line, 0) })
 	}
-	faults := []fault{
+	return []fault{
 		{group: group, name: "stopped", before: func(s *stage) { s.set("DOCKER_HOST=unix:///nowhere/docker.sock") }, says: []string{"docker", "nowhere"},
 			on: []cell{on(inContainer, 3), on("dr-test", 0), on("backup", 0)}},
 		{group: group, name: "paused", before: hangs("."), limit: 2 * time.Minute, says: []string{"does not answer"},
@@ -45,7 +45,6 @@ func dockerFaults() []fault {
 		{group: group, name: "slow", before: wired(func(w *kit.DockerWire) { w.Slow(100 * time.Millisecond) }), on: []cell{on(inContainer, 0)}},
 		{group: group, name: "container killed", at: dumpRead, act: containerKilled, on: []cell{on(inContainer, 3)}},
 	}
-	return faults
 }
 
 // dumpRead is the moment when a dump in the bucket is first read; it is held.
@@ -64,7 +63,7 @@ func dumpRead(s *stage) <-chan struct{} {
 
 func containerKilled(s *stage, run *kit.Running) {
 	var id string
-	s.poll("the test's container runs", func() bool {
+	kit.Eventually(s.t, "the test's container runs", func() bool {
 		out, _ := exec.Command("docker", "ps", "--filter", "label=escrowctl.dr-test.run", "--format", `{{.ID}} {{.Label "escrowctl.dr-test.owner"}}`).Output()
 		for line := range strings.Lines(string(out)) {
 			var owner string

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
-	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/storm/kit"
 )
@@ -86,13 +85,13 @@ func crowded(s *stage) {
 		}
 		crowd = append(crowd, one)
 	}
-	s.poll("the server is full", func() bool { return !s.admits() })
+	kit.Eventually(s.t, "the server is full", func() bool { return !s.admits() })
 	s.later(func() {
 		for _, one := range crowd {
 			_ = one.Process.Kill()
 			_ = one.Wait()
 		}
-		s.poll("the server has room again", s.admits)
+		kit.Eventually(s.t, "the server has room again", s.admits)
 	})
 }
 
@@ -102,16 +101,6 @@ func (s *stage) psql(args ...string) *exec.Cmd {
 
 // admits says whether the server has a connection left.
 func (s *stage) admits() bool { return s.psql("-c", "SELECT 1").Run() == nil }
-
-// poll waits for something to become true.
-func (s *stage) poll(what string, is func() bool) {
-	s.t.Helper()
-	for end := time.Now().Add(time.Minute); !is(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(end) {
-			s.t.Fatalf("in vain: %s", what)
-		}
-	}
-}
 
 // crampedTarget has the database to restore into on a disk of its own that is too small.
 func crampedTarget(s *stage) {

@@ -18,7 +18,7 @@ func twoAtOnce() []fault {
 	same := func(s *stage) *kit.Host { return s.Host }
 	other := (*stage).second
 	const held = "another run is in progress"
-	faults := []fault{
+	return []fault{
 		meets("backup, here", dumped(middle), same, "backup", 75, held, on("backup", 0)),
 		meets("prune, here", dumped(middle), same, "backup prune", 75, held, on("backup", 0)),
 		meets("upload, here", gate("Part"), same, "backup upload", 75, held, on("backup", 0)),
@@ -30,7 +30,6 @@ func twoAtOnce() []fault {
 		meets("backup, elsewhere", gate("Part"), (*stage).elsewhere, "backup", 0, "", on("upload", 0)),
 		meets("restore, elsewhere", loaded(2<<20), other, "backup restore latest --s3 --to "+copyDB, 2, "not empty", on("restore", 0)),
 	}
-	return faults
 }
 
 // meet runs a second command.

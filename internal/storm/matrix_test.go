@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/storm/kit"
+	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
 // fault is something that goes wrong, and what the commands that meet it are to
@@ -158,7 +159,7 @@ func (s *stage) attack(f fault, cmd command) kit.Result {
 	if call.Limit == 0 {
 		call.Limit = time.Minute
 	}
-	nextSecond()
+	testenv.NextSecond()
 	run := s.Start(s.t, call)
 	if moment != nil {
 		run.Until(s.t, "the moment of the fault", moment)
@@ -210,7 +211,7 @@ func (s *stage) sound() {
 // cleanNext demands that the next run, without a fault, does all that is to be
 // done, and leaves nothing.
 func (s *stage) cleanNext(cmd command) {
-	nextSecond()
+	testenv.NextSecond()
 	res := s.Run(s.t, slices.Concat(cmd.args, cmd.again)...)
 	if res.Code != 0 {
 		s.t.Errorf("the next run, without a fault: exit %d: %s%s", res.Code, res.Stdout, res.Stderr)

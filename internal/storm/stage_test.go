@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/storm/kit"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
@@ -41,7 +40,7 @@ func newTheatre(t *testing.T) *theatre {
 	w := storm.World(t, testenv.PGSetting("max_connections", "30"))
 	th := &theatre{World: w, print: w.Print(t, kit.DB), first: w.Host(t)}
 	for range 2 {
-		nextSecond()
+		testenv.NextSecond()
 		if res := th.first.Run(t, "backup"); res.Code != 0 {
 			t.Fatalf("without a fault: exit %d: %s", res.Code, res.Stderr)
 		}
@@ -52,9 +51,6 @@ func newTheatre(t *testing.T) *theatre {
 	}
 	return th
 }
-
-// nextSecond waits for it: names of backups have whole seconds.
-func nextSecond() { time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second))) }
 
 func (th *theatre) stage(t *testing.T) *stage {
 	t.Helper()

@@ -114,14 +114,10 @@ func TestUnprivilegedUser(t *testing.T) {
 // socket of a server.
 func (u *unprivileged) scratch(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "eu")
-	if err == nil {
-		err = os.Chown(dir, int(u.uid), int(u.gid))
-	}
-	if err != nil {
+	dir := testenv.ShortDir(t, 0o700)
+	if err := os.Chown(dir, int(u.uid), int(u.gid)); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
 }
 

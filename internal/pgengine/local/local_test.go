@@ -18,15 +18,7 @@ func open(t *testing.T, clock *time.Time) *Engine {
 	t.Helper()
 	bins := Binaries()
 	testenv.Need(t, len(bins) > 0, "PostgreSQL's server", "make deps")
-	dir, err := os.MkdirTemp("/tmp", "edr")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return &Engine{Dir: dir, Bins: bins, Now: func() time.Time { return *clock }}
+	return &Engine{Dir: testenv.ShortDir(t, 0o755), Bins: bins, Now: func() time.Time { return *clock }}
 }
 
 func start(t *testing.T, e *Engine, s pgengine.Spec) *instance {

@@ -1,6 +1,7 @@
 package kit
 
 import (
+	"io"
 	"net"
 	"path/filepath"
 	"regexp"
@@ -153,7 +154,7 @@ func (w *DockerWire) forward(engine, client net.Conn) {
 			case r.delay > 0:
 				time.Sleep(r.delay)
 			default:
-				swallow(client, buf)
+				swallow(client)
 				_ = engine.Close()
 				return
 			}
@@ -171,28 +172,13 @@ func (w *DockerWire) forward(engine, client net.Conn) {
 }
 
 // swallow reads until the client goes.
-func swallow(client net.Conn, buf []byte) {
-	for {
-		if _, err := client.Read(buf); err != nil {
-			_ = client.Close()
-			return
-		}
-	}
+func swallow(client net.Conn) {
+	_, _ = io.Copy(io.Discard, client)
+	_ = client.Close()
 }
 
 // relay carries what the engine answers.
 func relay(client, engine net.Conn) {
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := engine.Read(buf)
-		if n > 0 {
-			if _, werr := client.Write(buf[:n]); werr != nil {
-				return
-			}
-		}
-		if err != nil {
-			_ = client.(*net.UnixConn).CloseWrite()
-			return
-		}
-	}
+	_, _ = io.Copy(client, engine)
+	_ = client.(*net.UnixConn).CloseWrite()
 }

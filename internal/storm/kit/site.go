@@ -64,7 +64,7 @@ func (ca *CA) learnRoot(t testing.TB, trusted string, port int) {
 		t.Fatalf("storm: no certificate in %q", trusted)
 	}
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}}
-	eventually(t, "pebble answers", func() bool {
+	Eventually(t, "pebble answers", func() bool {
 		resp, err := client.Get(fmt.Sprintf("https://127.0.0.1:%d/roots/0", port))
 		if err != nil {
 			return false
@@ -126,7 +126,7 @@ func (s *Site) Env(ca *CA) []string {
 func (s *Site) Start(t testing.TB) {
 	t.Helper()
 	s.stop = daemon(t, nil, filepath.Join(s.Bin, "nginx"))
-	eventually(t, "nginx serves", func() bool { _, err := s.Handshake(); return err == nil })
+	Eventually(t, "nginx serves", func() bool { _, err := s.Handshake(); return err == nil })
 }
 
 // Stop ends nginx.
@@ -191,7 +191,8 @@ func put(t testing.TB, path, text string, mode os.FileMode) {
 	}
 }
 
-func eventually(t testing.TB, what string, ok func() bool) {
+// Eventually waits for something to become true, a minute at the most.
+func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if ok() {
@@ -217,20 +218,4 @@ func daemon(t testing.TB, env []string, name string, args ...string) (stop func(
 	stop = sync.OnceFunc(func() { _ = pipe.Close(); _ = cmd.Wait() })
 	t.Cleanup(stop)
 	return stop
-}
-
-// Answer is the status with which a server answers to a key, 0 if it does not.
-func Answer(url, key string) int {
-	req, err := http.NewRequest(http.MethodGet, url, nil)
-	if err != nil {
-		return -1
-	}
-	req.Close = true
-	req.Header.Set("X-API-Key", key)
-	resp, err := (&http.Client{Timeout: 10 * time.Second}).Do(req)
-	if err != nil {
-		return 0
-	}
-	_ = resp.Body.Close()
-	return resp.StatusCode
 }

@@ -182,12 +182,17 @@ func twoAtOnce(args, waiting []string, connected <-chan struct{}, there func(*te
 		group: "two at once", fault: "on one host", call: kit.Call{Args: args, Env: waiting}, codes: []int{143}, make: forget(connected),
 		during: func(t *testing.T, b *bed, run *kit.Running) {
 			there(t, b, run)
-			second := b.Call(t, kit.Call{Args: args})
-			if second.Code != 75 || !strings.Contains(second.Stderr, "another run is in progress") {
-				t.Errorf("the second: exit %d after %s: %s", second.Code, second.Took, second.Stderr)
-			}
+			secondRefused(t, b, kit.Call{Args: args})
 			run.Signal(syscall.SIGTERM)
 		},
+	}
+}
+
+// secondRefused demands that a run beside another of its kind is refused.
+func secondRefused(t *testing.T, b *bed, call kit.Call) {
+	t.Helper()
+	if second := b.Call(t, call); second.Code != 75 || !strings.Contains(second.Stderr, "another run is in progress") {
+		t.Errorf("the second: exit %d after %s: %s", second.Code, second.Took, second.Stderr)
 	}
 }
 

@@ -75,9 +75,7 @@ func stormCertsRenew(t *testing.T, w *kit.World) {
 		group: "two at once", fault: "on one host", call: call, make: silent, codes: []int{0}, within: time.Minute, slow: true,
 		during: func(t *testing.T, b *bed, run *kit.Running) {
 			there(t, b, run)
-			if second := b.Call(t, call); second.Code != 75 || !strings.Contains(second.Stderr, "another run is in progress") {
-				t.Errorf("the second: exit %d: %s", second.Code, second.Stderr)
-			}
+			secondRefused(t, b, call)
 			wire.Clear()
 		},
 	}))

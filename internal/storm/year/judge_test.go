@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/stellarescrow/escrowctl/internal/storm/kit"
+	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
 // judgeBackup: a backup that ends well is there, in both places; what came over
@@ -216,7 +216,7 @@ func (k *keys) ask(secret, key string) int {
 	if secret == "ADMIN_KEYS" {
 		path = "/api/admin/x"
 	}
-	return kit.Answer(k.api+path, key)
+	return testenv.Answer(k.api+path, key, 10*time.Second)
 }
 
 // judgeRotation: whatever came over an action, .env is whole; run again it is

@@ -79,11 +79,7 @@ func newStage(t *testing.T) *stage {
 	t.Helper()
 	docker := testenv.Docker(t)
 	testenv.PlatformImage(t)
-	root, err := os.MkdirTemp("/tmp", "ey") // short: sockets lie in it
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(root) })
+	root := testenv.ShortDir(t, 0o700) // sockets lie in it
 	s := &stage{root: root, mark: filepath.Base(root), sink: testenv.NewSink(t), usual: map[string]time.Duration{}, pids: map[int]bool{}}
 	s.first = time.Now().UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)
 	s.directories(t)
