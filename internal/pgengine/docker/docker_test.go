@@ -2,6 +2,9 @@ package docker
 
 import (
 	"context"
+	"fmt"
+	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -69,7 +72,7 @@ func TestStart(t *testing.T) {
 		if got := ask(t, in, "SHOW fsync"); got != "off" {
 			t.Errorf("fsync is %s", got)
 		}
-		in.direct = ""
+		in.socket = nil
 		if got := ask(t, in, "SHOW listen_addresses"); got != "127.0.0.1" {
 			t.Errorf("through exec: it listens on %s", got)
 		}
@@ -153,5 +156,46 @@ func TestEndsByItself(t *testing.T) {
 			}
 			time.Sleep(50 * time.Millisecond)
 		}
+	}
+}
+
+// TestStaysWithTheServer has a dump, which may run commands in the container, put
+// a link to a server of this host in the place of its own's socket: no connection
+// may follow it out.
+func TestStaysWithTheServer(t *testing.T) {
+	t.Parallel()
+	e, image := open(t)
+	outside, err := net.Listen("unix", filepath.Join(testenv.ShortDir(t, 0o700), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = outside.Close() })
+	called := make(chan struct{})
+	go func() {
+		if conn, err := outside.Accept(); err == nil {
+			_ = conn.Close()
+			close(called)
+		}
+	}()
+	in := start(t, e, pgengine.Spec{Image: image, SQL: 10 << 20})
+	if in.socket == nil {
+		t.Skip("the engine is not on this host, or we may not look into its containers")
+	}
+	conn, err := in.Connect(t.Context(), "postgres")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	link := fmt.Sprintf("COPY (SELECT 1) TO PROGRAM 'ln -sf %s %s/.s.PGSQL.%d'", outside.Addr(), home, pgengine.Port)
+	if _, err := conn.Exec(t.Context(), link).ReadAll(); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(t, in, "SHOW unix_socket_directories"); got != home {
+		t.Errorf("asked another server than its own: %s", got)
+	}
+	select {
+	case <-called:
+		t.Error("a server of this host was called")
+	default:
 	}
 }

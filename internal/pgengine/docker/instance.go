@@ -43,7 +43,7 @@ type instance struct {
 	info   pgengine.Info
 	keep   bool
 	run    string
-	direct string // the socket's directory as this process can reach it, or ""
+	socket *socket // the server's, where this process can reach it, or nil
 	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
 	stream client.HijackedResponse // its end is what ends the container
 	said   *words
@@ -166,12 +166,17 @@ func (in *instance) shortcut(ctx context.Context) {
 	if run, err := os.ReadFile(dir + "/run"); err != nil || strings.TrimSpace(string(run)) != in.run {
 		return
 	}
-	conn, err := net.DialTimeout("unix", fmt.Sprintf("%s/.s.PGSQL.%d", dir, pgengine.Port), time.Second)
+	socket, err := openSocket(fmt.Sprintf("%s/.s.PGSQL.%d", dir, pgengine.Port))
 	if err != nil {
 		return
 	}
+	conn, err := socket.dial(ctx, "", "")
+	if err != nil {
+		socket.close()
+		return
+	}
 	_ = conn.Close()
-	in.direct = dir
+	in.socket = socket
 }
 
 // Info implements pgengine.Instance.
@@ -179,10 +184,11 @@ func (in *instance) Info() pgengine.Info { return in.info }
 
 // Connect implements pgengine.Instance.
 func (in *instance) Connect(ctx context.Context, database string) (*pgconn.PgConn, error) {
-	if in.direct != "" {
-		return pgengine.Connect(ctx, in.direct, database, nil)
+	dial := in.dial
+	if in.socket != nil {
+		dial = in.socket.dial
 	}
-	return pgengine.Connect(ctx, "127.0.0.1", database, in.dial)
+	return pgengine.Connect(ctx, "127.0.0.1", database, dial)
 }
 
 // Psql implements pgengine.Instance.
@@ -222,6 +228,9 @@ func (in *instance) destroy(ctx context.Context) error {
 	}
 	if in.stream.Conn != nil {
 		in.stream.Close()
+	}
+	if in.socket != nil {
+		in.socket.close()
 	}
 	in.closed = true
 	return nil
