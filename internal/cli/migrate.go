@@ -90,11 +90,7 @@ func (a *App) migrateScripts(ctx context.Context, f migrateFlags) error {
 // before the old ones elsewhere end. It can be run again from any point.
 func (a *App) applyMigration(ctx context.Context, p *migration) error {
 	if p.config != "" {
-		if err := os.MkdirAll(filepath.Dir(p.target), 0o755); err != nil {
-			return fmt.Errorf("configuration: %w", err)
-		}
-		// It holds no secret, and every user that runs a row must read it.
-		if err := renameio.WriteFile(p.target, []byte(p.config), 0o644, renameio.WithStaticPermissions(0o644)); err != nil {
+		if err := p.writeConfig(); err != nil {
 			return fmt.Errorf("configuration: %w", err)
 		}
 	}
@@ -115,4 +111,25 @@ func (a *App) applyMigration(ctx context.Context, p *migration) error {
 	}
 	a.journalAlone(ctx, operation("migrate scripts", fmt.Sprintf("%s written, %s replaced", p.target, ui.Plural(len(p.old), "row of the old scripts", "rows of the old scripts"))))
 	return a.cronSay("ok  %s, %s", p.target, ui.Plural(len(p.rows), "row", "rows"))
+}
+
+// writeConfig writes the configuration, in place of one that sets nothing.
+func (p *migration) writeConfig() error {
+	if now, _ := standing(p.target); now != p.before {
+		return fmt.Errorf("%s was changed while it was read: run this again", p.target)
+	}
+	if err := os.MkdirAll(filepath.Dir(p.target), 0o755); err != nil {
+		return err
+	}
+	// It holds no secret, and every user that runs a row must read it: the mode
+	// of what stood there does not count.
+	f, err := renameio.NewPendingFile(p.target, renameio.WithStaticPermissions(0o644))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Cleanup() }()
+	if _, err := f.WriteString(p.config); err != nil {
+		return err
+	}
+	return f.CloseAtomicallyReplace()
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -40,7 +41,7 @@ func (a *App) planConfig(p *migration) (bucket bool, err error) {
 		return false, err
 	}
 	file := p.target
-	if p.there = exists(p.target); !p.there {
+	if p.before, p.there = standing(p.target); !p.there {
 		p.config = text
 		file = filepath.Join(work, config.FileName)
 		if err := os.WriteFile(file, []byte(p.config), 0o600); err != nil {
@@ -53,6 +54,19 @@ func (a *App) planConfig(p *migration) (bucket bool, err error) {
 	}
 	p.compareConfigs(old, next)
 	return next.S3.Bucket != "", nil
+}
+
+// standing reads a configuration file, and tells whether it is one to keep. One
+// that sets nothing, as the package brings it, is as good as none; what is wrong
+// with one that cannot be read says who loads it.
+func standing(name string) (text string, keep bool) {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return "", !errors.Is(err, fs.ErrNotExist)
+	}
+	var root yaml.Node
+	err = yaml.Unmarshal(b, &root)
+	return string(b), err != nil || len(root.Content) > 0
 }
 
 // badValues makes conflicts of faults.
@@ -238,7 +252,11 @@ func (p *migration) compareConfigs(old, next *config.Loaded) {
 			continue
 		}
 		way := "set both alike"
-		if next.Origin(key).Kind == config.FromDefault {
+		switch {
+		case next.Origin(key).Kind != config.FromDefault:
+		case p.there:
+			way = "set it in " + p.target + ", or name in its compose.env_file the .env that does"
+		default:
 			way = "move the line to " + home + ", which the script can read too"
 		}
 		p.conflicts = append(p.conflicts, fmt.Sprintf("%s: escrowctl would not see it so, but as %s has it: %s", where(key), next.Origin(key), way))

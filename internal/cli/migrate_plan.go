@@ -27,7 +27,8 @@ type migration struct {
 	into     *crontabEdit // where the new rows go
 	target   string       // the configuration file
 	config   string       // what is written there; "" leaves it as it is
-	there    bool         // it is there already
+	before   string       // what stands there
+	there    bool         // and is kept
 	left     []string     // what is not carried over
 	// conflicts are why nothing can be changed.
 	conflicts []string

@@ -58,7 +58,11 @@ func (a *App) migrationDiffs(p *migration) error {
 		return nil
 	}
 	if p.config != "" {
-		if _, err := fmt.Fprint(a.io.Out, ui.CleanLines(p.scrub(schedule.Diff("/dev/null", p.target, "", p.config)))); err != nil {
+		from := "/dev/null"
+		if p.before != "" {
+			from = p.target
+		}
+		if _, err := fmt.Fprint(a.io.Out, ui.CleanLines(p.scrub(schedule.Diff(from, p.target, p.before, p.config)))); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -159,5 +160,37 @@ func TestMigrateRefuses(t *testing.T) {
 				t.Errorf("something was changed or shown: %s", said)
 			}
 		})
+	}
+}
+
+// TestMigrateOverPackage: the file that the package brings sets nothing and is
+// replaced; one that sets something stays as it is.
+func TestMigrateOverPackage(t *testing.T) {
+	wd := mustGetwd(t)
+	packaged := readFile(t, filepath.Join(wd, "../../deploy/debian/escrowctl.yaml"))
+	for text, says := range map[string]string{
+		packaged:                    "\n-#  bucket: s3://stellarescrow-backups\n",
+		"":                          "\n+++ ",
+		packaged + "env: staging\n": "set it in ",
+		"env: [\n":                  "cannot go on: ",
+	} {
+		inv := invoke(t)
+		dir, file := oldPlatform(t, inv, wd, oldEnv, oldCrontab)
+		target := filepath.Join(dir, "etc", "escrowctl.yaml")
+		if err := errors.Join(os.Mkdir(filepath.Dir(target), 0o755), os.WriteFile(target, []byte(text), 0o640)); err != nil {
+			t.Fatal(err)
+		}
+		before, keeps := readFile(t, file), strings.HasPrefix(text, "env:") || strings.HasSuffix(text, "staging\n")
+		code := inv.run(t, migrateArgs(dir, "--yes")...)
+		said := inv.out.String() + inv.errs.String()
+		if !strings.Contains(said, says) || (code == 3) != keeps || (code == 0) == keeps {
+			t.Errorf("exit %d, no %q in %s", code, says, said)
+		}
+		if (readFile(t, target) == text) != keeps || (readFile(t, file) == before) != keeps {
+			t.Errorf("the file is\n%s\nand the crontab\n%s", readFile(t, target), readFile(t, file))
+		}
+		if info, err := os.Stat(target); err != nil || !keeps && info.Mode() != 0o644 {
+			t.Errorf("whoever runs a row must read it: %v, %v", info.Mode(), err)
+		}
 	}
 }
