@@ -235,6 +235,36 @@ func TestPerfDeadDatabase(t *testing.T) {
 	}
 }
 
+// TestPerfHangingAPI: an API that takes requests and never answers is unknown
+// within seconds, and what is measured beside it is not short of time for it.
+func TestPerfHangingAPI(t *testing.T) {
+	t.Parallel()
+	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	t.Cleanup(hanging.Close)
+	well := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(well.Close)
+	env := []string{"ESCROWCTL_STATE_DIR=" + t.TempDir(), "API_BASE_URL=" + hanging.URL, "ESCROWCTL_PERF_SOURCES=api",
+		"ESCROWCTL_PERF_URLS=" + hanging.URL + "/health," + hanging.URL + "/trades," + well.URL + "/"}
+	began := time.Now()
+	inv, code := perfRun(t, testNow(), env, "analyze", "--json")
+	if took := time.Since(began); code != 3 || took > 40*time.Second {
+		t.Errorf("exit %d after %s: %s", code, took, &inv.errs)
+	}
+	report := perfReport(t, inv)
+	if e := report.Endpoints; len(e) != 3 || e[2].Requests != 20 || e[2].Failed != 0 || e[0].Requests != e[0].Failed || e[1].Requests != e[1].Failed {
+		t.Errorf("%+v", report.Endpoints)
+	}
+	dead := 0
+	for _, f := range report.Findings {
+		if f.ID == "endpoint.dead" && f.Status == check.Unknown && f.Object != well.URL+"/" {
+			dead++
+		}
+	}
+	if dead != 2 {
+		t.Errorf("%d dead: %s", dead, &inv.out)
+	}
+}
+
 func TestParseAge(t *testing.T) {
 	for text, want := range map[string]time.Duration{"7d": 7 * 24 * time.Hour, "12h": 12 * time.Hour, "90m": 90 * time.Minute} {
 		if got, err := parseAge(text); err != nil || got != want {

@@ -68,23 +68,29 @@ func parseMetrics(url string, body []byte) (*API, error) {
 // is not a number.
 type timing struct{ dns, connect, tls, ttfb float64 }
 
+// givenUpAfter is how many requests in a row may get no answer before no more are
+// sent: twenty to a server that hangs would take twenty time limits to say no more.
+const givenUpAfter = 3
+
 // Measure sends n requests to a URL, one after the other, each on a connection
 // of its own, so that DNS, connecting and TLS are measured too. It stops early
-// when ctx ends.
+// when several in a row get no answer, and when ctx ends.
 func Measure(ctx context.Context, client *http.Client, url string, n int, now func() time.Time) Endpoint {
 	e := Endpoint{URL: url, Statuses: map[string]int{}}
 	var dns, connect, tls []float64
-	for range n {
+	for silent := 0; e.Requests < n && silent < givenUpAfter; {
+		t, status, err := request(ctx, client, url, now)
 		if ctx.Err() != nil && e.Requests > 0 {
-			break
+			break // the time is over: that says nothing about the server
 		}
 		e.Requests++
-		t, status, err := request(ctx, client, url, now)
 		if err != nil {
+			silent++
 			e.Failed++
 			e.Problem = cause(err)
 			continue
 		}
+		silent = 0
 		e.Statuses[strconv.Itoa(status)]++
 		if status >= http.StatusInternalServerError {
 			e.Errors++

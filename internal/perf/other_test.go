@@ -132,6 +132,36 @@ func TestMeasure(t *testing.T) {
 	}
 }
 
+// TestMeasureGivesUp: who never answers costs a few time limits, not one for each
+// request; and what the end of all time cuts off is not held against a server.
+func TestMeasureGivesUp(t *testing.T) {
+	t.Parallel()
+	var n atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if i := n.Add(1); r.URL.Path == "/hangs" || i%3 == 0 {
+			<-r.Context().Done()
+		}
+	}))
+	t.Cleanup(server.Close)
+	client := &http.Client{Timeout: 200 * time.Millisecond}
+	hangs := Measure(t.Context(), client, server.URL+"/hangs", 20, time.Now)
+	if hangs.Requests != 3 || hangs.Failed != 3 || hangs.Problem != "no answer in time" {
+		t.Errorf("of a server that hangs: %+v", hangs)
+	}
+	n.Store(0)
+	sometimes := Measure(t.Context(), client, server.URL+"/sometimes", 9, time.Now)
+	if sometimes.Requests != 9 || sometimes.Failed != 3 {
+		t.Errorf("of one that hangs for one in three: %+v", sometimes)
+	}
+	n.Store(0)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	cut := Measure(ctx, &http.Client{Timeout: time.Minute}, server.URL+"/sometimes", 9, time.Now)
+	if cut.Requests != 2 || cut.Failed != 0 || cut.Problem != "" {
+		t.Errorf("what time was left for: %+v", cut)
+	}
+}
+
 func TestContainersAndDisks(t *testing.T) {
 	at := time.Now().UTC().Truncate(time.Second)
 	started := at.Add(-time.Hour)
