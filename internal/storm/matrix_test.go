@@ -118,6 +118,7 @@ func TestMatrix(t *testing.T) {
 
 // play runs a cell and demands what every cell has to meet.
 func (th *theatre) play(t *testing.T, f fault, c cell) {
+	kit.Pause()
 	s := th.stage(t)
 	defer s.clear() // of a test that ends early
 	cmd, known := commands()[c.cmd]

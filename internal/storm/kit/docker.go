@@ -40,7 +40,7 @@ type DockerRule struct {
 // NewDockerWire starts one before the engine, which ends with the test.
 func NewDockerWire(t testing.TB) *DockerWire {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "d.sock")
+	path := filepath.Join(testenv.ShortDir(t, 0o700), "d.sock")
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)

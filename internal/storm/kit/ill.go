@@ -15,11 +15,11 @@ import (
 const hugeSize = 100 << 20
 
 // IllHTTP is a server that answers everything in one bad way. It counts what it
-// was asked and what was read of its answers.
+// was asked, and what could be sent of an answer before nobody read on.
 type IllHTTP struct {
 	URL      string
 	Requests atomic.Int64
-	Sent     atomic.Int64 // bytes of huge answers
+	Sent     atomic.Int64 // bytes of the huge answer of which most was taken, what lies in the kernel's buffers among them
 	// Pointed counts the requests that came to the host it points to, Carried
 	// those of them that brought credentials.
 	Carried, Pointed atomic.Int64
@@ -75,9 +75,11 @@ func NewIllHTTP(t testing.TB, illness string) *IllHTTP {
 func (s *IllHTTP) flood(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json")
 	chunk := []byte(`{"status":"ok","x":"` + strings.Repeat("x", 64<<10))
-	for s.Sent.Load() < hugeSize {
+	for sent := int64(0); sent < hugeSize; {
 		n, err := w.Write(chunk)
-		s.Sent.Add(int64(n))
+		sent += int64(n)
+		for most := s.Sent.Load(); sent > most && !s.Sent.CompareAndSwap(most, sent); most = s.Sent.Load() {
+		}
 		if err != nil {
 			return
 		}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Storm is one test process's: make it in a variable, and call Main in TestMain.
@@ -36,6 +37,18 @@ func Pick(few, many int) int {
 		return many
 	}
 	return few
+}
+
+// Pause waits while the file exists that $STORM_PAUSE names, so that hours of
+// storm leave the machine alone while something is measured on it.
+func Pause() {
+	file := os.Getenv("STORM_PAUSE")
+	for file != "" {
+		if _, err := os.Stat(file); err != nil {
+			return
+		}
+		time.Sleep(time.Second)
+	}
 }
 
 // Main runs the tests, writes the report and returns the exit code.

@@ -85,6 +85,7 @@ func (b *bed) matrix(t *testing.T, job string, clean kit.Call, cells []trial) {
 			if c.slow && !kit.Full() {
 				t.Skip("only with STORM=full")
 			}
+			kit.Pause()
 			b.trial(t, job, clean, c)
 		})
 	}

@@ -35,16 +35,6 @@ func settings(t *testing.T) (seed uint64, nights int) {
 	return seed, nights
 }
 
-// pause waits while a file exists: a long run makes room for who measures.
-func pause(file string) {
-	for file != "" {
-		if _, err := os.Stat(file); err != nil {
-			return
-		}
-		time.Sleep(time.Second)
-	}
-}
-
 // progress writes how far the year has come to $STORM_REPORT/year.txt, so that a
 // run that is stopped has told it.
 func (y *year) progress(seed uint64, nights int) {

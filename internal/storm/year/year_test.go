@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stellarescrow/escrowctl/internal/storm/kit"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
@@ -41,7 +42,7 @@ func TestYear(t *testing.T) {
 	}
 	y.keys = newKeys(s)
 	for _, n := range plan(seed, nights) {
-		pause(os.Getenv("STORM_PAUSE"))
+		kit.Pause()
 		start := time.Now()
 		y.last = n.n == nights-1
 		y.live(n)
