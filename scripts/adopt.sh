@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The way in, for real: a Debian machine without Go beside a platform. Installs
 # the package, lets doctor name what is missing and does what it says, runs a
-# night of the crontab rows as cron would, asks shift-check, removes and purges
-# the package, and looks for what is left.
+# night of the crontab rows as cron would, types the blocks of README and docs that
+# need a platform, asks shift-check, removes and purges the package, and looks for
+# what is left.
 #
 #   adopt.sh [PACKAGE.deb]      (built if none is named)
 #
@@ -42,6 +43,31 @@ ends() {
 }
 
 said() { grep -qF -- "$1" "$work/said" || die "it does not say: $1"; }
+
+# documented prints the block N of the COUNT blocks of a page that say that this
+# script runs them: documented PAGE N COUNT.
+documented() {
+	awk -v n="$2" -v count="$3" '
+		open && /^ *```$/ { open = 0 }
+		open && found == n { print substr($0, indent) }
+		marked && /^ *```/ { open = 1; found++; indent = match($0, /`/) }
+		{ marked = /^ *<!-- run by scripts\/adopt\.sh -->$/ }
+		END { exit found != count }' "$1" || die "$1 has not $3 blocks that are run here"
+}
+
+# types runs a block of a page on the machine: types PAGE N COUNT. escrowctl may
+# warn, and its analyses may find something.
+types() {
+	local block
+	block=$(documented "$@")
+	ends 0 bash -c 'set -e -o pipefail
+		escrowctl() {
+			local code=0
+			command escrowctl "$@" || code=$?
+			case "$1 $2" in "perf analyze" | "rotate-keys due") [ $code -le 2 ] ;; *) [ $code -le 1 ] ;; esac
+		}
+		'"$block"
+}
 
 # paths are all files of the machine, but for those that dpkg and apt keep for
 # themselves.
@@ -104,11 +130,63 @@ night() {
 }
 
 shift_check() {
-	for secret in POSTGRES_PASSWORD REDIS_PASSWORD API_KEYS ADMIN_KEYS GRAFANA_ADMIN_PASSWORD S3; do
-		on escrowctl rotate-keys record "$secret" --why 'made with the sandbox' >/dev/null
-	done
+	rotated API_KEYS
 	ends 0 escrowctl shift-check
 	! grep -q '^off' "$work/said" || die "a check was left out"
+}
+
+# rotated notes that secrets were made with the sandbox.
+rotated() {
+	local secret
+	for secret; do
+		on escrowctl rotate-keys record "$secret" --why 'made with the sandbox' >/dev/null
+	done
+}
+
+# monitored runs each job once, as the page has it, and sees that each is reported.
+monitored() {
+	local job
+	rotated POSTGRES_PASSWORD REDIS_PASSWORD ADMIN_KEYS GRAFANA_ADMIN_PASSWORD S3 # "and the others"
+	on sh -c 'rm -f /var/lib/prometheus/node-exporter/*'
+	types docs/monitoring.md 1 2
+	for job in backup backup_verify dr_test certs_check perf secrets; do
+		on test -s "/var/lib/prometheus/node-exporter/escrowctl_$job.prom" || die "$job is not reported"
+	done
+}
+
+# proven asks whether the alert that always fires has arrived.
+proven() {
+	types docs/monitoring.md 2 2
+	said 'delivery proven by Watchdog'
+}
+
+# shape makes the words of a shift check, without what differs from one platform and
+# day to the next: names, figures, and what is said of a check that is ok.
+shape() {
+	tr -d '\r' | sed -E 's/^(ok +[a-z-]+ ).*/\1/' | tr -s '\n ' '  ' | sed -E "
+		s/escrowctl-sandbox|$SANDBOX_PROJECT/PROJECT/g
+		s/[^ ]+@[^ ]+/SOMEBODY/g
+		s/[A-Z][a-z]{2} [0-9]+ [A-Z][a-z]{2} ([0-9:]+ UTC)/\1/g
+		s/[0-9]+ ?(s|min) (ago|left)/AGE \2/g
+		s/[0-9]+/N/g" | tr ' ' '\n'
+}
+
+# sample has somebody check, stops the api, and compares what shift-check tells the
+# next with what the README shows.
+sample() {
+	local text command person code
+	text=$(documented README.md 1 1)
+	command=$(sed -n 's/^\$ //p' <<<"$text")
+	for person in alice bob; do
+		code=0
+		docker exec -t -e TERM=dumb -e USER="$person" -e ESCROWCTL_SHIFT_CHECK_SKIP=schedule "$machine" \
+			sh -c "stty cols 80 && $command" >"$work/said" || code=$?
+		printf '$ %s\n%s\n' "$command" "$(cat "$work/said")"
+		[ "$person $code" = 'alice 0' ] || break
+		sandbox_compose stop api
+	done
+	[ "$person $code" = 'bob 2' ] || die "$command of $person ended with $code"
+	diff <(sed '/^\$ /d' <<<"$text" | shape) <(shape <"$work/said") || die "README.md shows another shift check"
 }
 
 # remove_package removes and purges, and compares the machine with what it was.
@@ -145,6 +223,9 @@ say "the platform stands after $((SECONDS - started)) s"
 install_package "$deb"
 consult
 night
+monitored
 shift_check
+proven
+sample
 remove_package
 say "adopted and removed in $((SECONDS - started)) s"

@@ -26,7 +26,7 @@ readonly BASE_SETUP='set -e
 	install -d -m 1777 /data'
 # A machine on which the package is installed: what Debian has on every server,
 # and what the package recommends. No Go, no compiler.
-readonly HOST_PACKAGES=ca-certificates,cron,docker-compose,logrotate,sudo
+readonly HOST_PACKAGES=ca-certificates,cron,dbus,docker-compose,logrotate,sudo,systemd
 readonly CLIENT_PACKAGES=ca-certificates,postgresql-client-15
 readonly RECIPES=deploy/sandbox/images
 

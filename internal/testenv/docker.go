@@ -80,6 +80,7 @@ type Container struct {
 	Volumes map[string]string // of DockerHost.Volume, to the path where it is mounted
 	Publish []int             // TCP ports, on a free port of 127.0.0.1 each: see Port
 	Files   map[string]string // path to content, put in before the start
+	Systemd bool              // is what it runs: it may mount, and has a tree of cgroups of its own
 }
 
 // Start makes and starts a container and returns its id.
@@ -103,12 +104,16 @@ func (d *DockerHost) Start(t testing.TB, c Container) string {
 	if network == "" {
 		network = "none"
 	}
+	host := &container.HostConfig{
+		NetworkMode: container.NetworkMode(network), Tmpfs: c.Tmpfs, Binds: binds(c.Volumes), PortBindings: ports(t, config, c.Publish),
+	}
+	if c.Systemd {
+		host.CapAdd, host.CgroupnsMode = []string{"SYS_ADMIN"}, container.CgroupnsModePrivate
+	}
 	name := fmt.Sprintf("escrowctl-test-%s-%d", d.Run, d.count.Add(1))
 	made, err := d.Client.ContainerCreate(t.Context(), client.ContainerCreateOptions{
 		Name: name, Config: config, NetworkingConfig: endpoints(c),
-		HostConfig: &container.HostConfig{
-			NetworkMode: container.NetworkMode(network), Tmpfs: c.Tmpfs, Binds: binds(c.Volumes), PortBindings: ports(t, config, c.Publish),
-		},
+		HostConfig: host,
 	})
 	if err != nil {
 		t.Fatalf("testenv: docker: create %s: %v", name, err)

@@ -17,7 +17,7 @@ type Block struct {
 	Text     string // without the indentation of a list
 }
 
-var fence = regexp.MustCompile("(?ms)^( *)(?:<!-- ((?:run|not run)[^>]*) -->\n *)?```([a-z]*)\n(.*?)^ *```$")
+var fence = regexp.MustCompile("(?ms)^( *)(?:<!-- (run[^>]*) -->\n *)?```([a-z]*)\n(.*?)^ *```$")
 
 // Repository is the path of a file of the repository, named from its root.
 func Repository(t testing.TB, name string) string {
@@ -74,7 +74,7 @@ func Script(text string, worst int) string {
 	if strings.HasPrefix(text, "$ ") {
 		text = commands(text)
 	}
-	return fmt.Sprintf("set -e -o pipefail\nsudo() { command sudo \"$@\" || [ $? -le %d ]; }\nescrowctl() { command escrowctl \"$@\" || [ $? -le %[1]d ]; }\n", worst) + text
+	return fmt.Sprintf("set -e -o pipefail\nsudo() { command sudo \"$@\" || [ $? -le %d -a \"$1\" = escrowctl ]; }\nescrowctl() { command escrowctl \"$@\" || [ $? -le %[1]d ]; }\n", worst) + text
 }
 
 // commands are the lines after a prompt, with those that go on with them.
