@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/testenv"
+	"github.com/stellarescrow/escrowctl/internal/testenv/s3fault"
 )
 
 // set changes one variable of the sandbox's environment.
@@ -133,6 +134,29 @@ func TestBucketDown(t *testing.T) {
 	s.expect(t, 0, "backup upload", "sent stellar_escrow_")
 	s.expect(t, 0, "backup verify latest --s3", "PASS")
 	s.expect(t, 0, "backup upload", "lacks nothing")
+}
+
+// TestBackupOutOfTime: backup.timeout ends a run wherever it is, and is named.
+func TestBackupOutOfTime(t *testing.T) {
+	s := newSandbox(t)
+	s.pg.Psql(t, "app", "CREATE TABLE trades (id int); INSERT INTO trades VALUES (1)")
+	proxy := s3fault.New(t, s.s3)
+	gate := s3fault.NewGate()
+	defer gate.Open()
+	proxy.On("Put", 0, -1, gate.Hold)
+	s.set("AWS_ENDPOINT_URL_S3=" + proxy.URL)
+	s.set("ESCROWCTL_BACKUP_TIMEOUT=3s")
+	s.expect(t, 2, "backup", "local backup is whole", "bucket lacks it", "longer than backup.timeout (3s)", "raise it")
+	s.expect(t, 0, "backup verify latest --local", "PASS")
+
+	s.set("ESCROWCTL_DUMP_LOCK_TIMEOUT=30m")
+	blocker := exec.Command(s.pg.Tool("psql"), "-Xq", "-d", s.pg.SocketURL("app"), "-c", "BEGIN; LOCK TABLE trades; SELECT pg_sleep(3600)")
+	if err := blocker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = blocker.Process.Kill(); _ = blocker.Wait() }()
+	s.locks(t, true, "1")
+	s.expect(t, 2, "backup", "no backup was taken", "longer than backup.timeout (3s)", "raise it")
 }
 
 func TestReportersDown(t *testing.T) {

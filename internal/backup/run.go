@@ -83,8 +83,9 @@ type Result struct {
 var ErrNoBackup = errors.New("no backup was taken")
 
 // Run takes a backup. A fault of the bucket does not fail it: it is told in
-// Result.UploadErr, and the local copy is whole. With an error there is no new
-// backup, and nothing was pruned.
+// Result.UploadErr, and the local copy is whole; so does a time limit that is over
+// once the backup lies here. With an error there is no new backup, or the run was
+// interrupted.
 func Run(ctx context.Context, o Options) (*Result, error) {
 	r := &run{Options: o, res: &Result{}, started: o.Now().UTC()}
 	r.file, _ = o.Naming.Parse(o.Naming.File(r.started, o.Codec, len(o.Recipients) > 0))
@@ -99,7 +100,13 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 	r.after(ctx)
 	r.res.Duration = o.Now().Sub(r.started)
-	return r.res, ctx.Err()
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return r.res, ctx.Err()
+	}
+	if r.res.UploadErr == nil {
+		r.warn("not all was done that comes after a backup: %v", context.Cause(ctx))
+	}
+	return r.res, nil
 }
 
 type run struct {

@@ -106,6 +106,40 @@ func (b brokenStore) Upload(ctx context.Context, name string, src store.Source) 
 	return store.Receipt{}, errors.Join(err, errors.New("bucket is gone"))
 }
 
+// TestRunOutOfTime: a time limit that ends in the upload costs the bucket's copy and
+// says so; the backup that lies here counts, and nothing is pruned.
+func TestRunOutOfTime(t *testing.T) {
+	o, c := fakeOptions(t)
+	old := mustRun(t, o)
+	c.now = c.now.Add(60 * 24 * time.Hour)
+	o.Remote = slowStore{Store: bucket(t)}
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Second, errors.New("the run took too long"))
+	defer cancel()
+	res, err := Run(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.UploadErr == nil || !strings.Contains(res.UploadErr.Error(), "the run took too long") || res.Uploaded || verify(t, o.Local, res.Name).Verdict != Pass {
+		t.Errorf("%+v", res)
+	}
+	if len(res.Pruned) > 0 || verify(t, o.Local, old.Name).Verdict != Pass {
+		t.Errorf("pruned: %v", res.Pruned)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	cancel()
+	if _, err := Run(ctx, o); err == nil {
+		t.Error("an interrupted run ended well")
+	}
+}
+
+// slowStore takes longer for an upload than there is time.
+type slowStore struct{ store.Store }
+
+func (slowStore) Upload(ctx context.Context, _ string, _ store.Source) (store.Receipt, error) {
+	<-ctx.Done()
+	return store.Receipt{}, context.Cause(ctx)
+}
+
 // TestUnfinishedIsNeverGood: an object without its manifest.
 func TestUnfinishedIsNeverGood(t *testing.T) {
 	o, c := fakeOptions(t)

@@ -96,7 +96,7 @@ func (a *App) backup(ctx context.Context) error {
 	defer d.close()
 	var res *backup.Result
 	err = a.job(ctx, d, backupJob, func(ctx context.Context) (Outcome, error) {
-		ctx, cancel := context.WithTimeoutCause(ctx, d.cfg.Backup.Timeout, fmt.Errorf("the run took longer than backup.timeout (%s)", d.cfg.Backup.Timeout))
+		ctx, cancel := context.WithTimeoutCause(ctx, d.cfg.Backup.Timeout, fmt.Errorf("the run took longer than backup.timeout (%s): raise it, or see what is so slow", d.cfg.Backup.Timeout))
 		defer cancel()
 		var out Outcome
 		res, out, err = a.runBackup(ctx, d)
