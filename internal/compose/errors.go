@@ -70,15 +70,22 @@ func engineError(ctx context.Context, doing, host string, err error) error {
 // own, and with it whoever waits for its lock.
 const answerLimit = 15 * time.Second
 
-var errSilent = errors.New("the docker engine takes the request and does not answer: see journalctl -u docker")
+// ErrSilent is of an engine that did not answer in time. What it was asked for it
+// may do all the same.
+var ErrSilent = errors.New("the docker engine takes the request and does not answer: see journalctl -u docker")
 
 // ask calls the engine for such an answer.
 func ask[T any](ctx context.Context, call func(context.Context) (T, error)) (T, error) {
-	limited, cancel := context.WithTimeout(ctx, answerLimit)
+	return Ask(ctx, answerLimit, call)
+}
+
+// Ask calls the engine and gives it up after limit. Error: ErrSilent.
+func Ask[T any](ctx context.Context, limit time.Duration, call func(context.Context) (T, error)) (T, error) {
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	got, err := call(limited)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		err = errSilent
+		err = ErrSilent
 	}
 	return got, err
 }

@@ -27,8 +27,13 @@ const (
 	labelKeep    = "escrowctl.dr-test.keep"
 )
 
-// closeLimit bounds the removal of a container.
-const closeLimit = 30 * time.Second
+const (
+	// closeLimit bounds the removal of a container.
+	closeLimit = 30 * time.Second
+	// answerLimit is for each request that makes one: an engine that freezes in the
+	// midst of it would hold up the whole time of a test.
+	answerLimit = time.Minute
+)
 
 // Engine is a Docker engine.
 type Engine struct {
@@ -36,6 +41,7 @@ type Engine struct {
 	host   string // this host's name
 	info   system.Info
 	now    func() time.Time
+	limit  time.Duration // of an answer
 }
 
 // Open connects to the engine at host ("" is as the environment says). Error:
@@ -52,7 +58,7 @@ func Open(ctx context.Context, host string, now func() time.Time) (*Engine, erro
 		return nil, err
 	}
 	name, _ := os.Hostname() // "" where there is none
-	return &Engine{client: c, host: name, info: result.Info, now: now}, nil
+	return &Engine{client: c, host: name, info: result.Info, now: now, limit: answerLimit}, nil
 }
 
 // Close ends the connection to the engine.

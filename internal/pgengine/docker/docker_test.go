@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -10,7 +11,9 @@ import (
 	"time"
 
 	"github.com/moby/moby/client"
+	"github.com/stellarescrow/escrowctl/internal/compose"
 	"github.com/stellarescrow/escrowctl/internal/pgengine"
+	"github.com/stellarescrow/escrowctl/internal/storm/kit"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
@@ -89,6 +92,34 @@ func TestStart(t *testing.T) {
 		}
 		if _, err := e.client.ContainerInspect(t.Context(), in.id, client.ContainerInspectOptions{}); err == nil {
 			t.Error("the container is still there")
+		}
+	}
+}
+
+// TestFrozenEngine: an engine that freezes while a container is made is given up,
+// long before the time of the test is over, and no container stays.
+func TestFrozenEngine(t *testing.T) {
+	t.Parallel()
+	image := testenv.PostgresImage(t)
+	for _, at := range []string{"/images/", "/containers/create", "/attach", "/start"} {
+		wire := kit.NewDockerWire(t)
+		e, err := Open(t.Context(), wire.Host, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = e.Close() })
+		e.limit = time.Second
+		wire.Hang(at, 0)
+		run := "frozen" + time.Now().UTC().Format("150405.000000")
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		_, err = e.Start(ctx, pgengine.Spec{Image: image, SQL: 1 << 20, Storage: pgengine.Disk, Run: run, Owner: run, Log: t.Logf, Expires: time.Now().Add(time.Hour)})
+		if !errors.Is(err, compose.ErrSilent) || ctx.Err() != nil {
+			t.Errorf("%s: %v", at, err)
+		}
+		cancel()
+		list, err := e.client.ContainerList(t.Context(), client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("name", run)})
+		if err != nil || len(list.Items) > 0 {
+			t.Errorf("%s: left behind: %v %v", at, list.Items, err)
 		}
 	}
 }

@@ -22,12 +22,15 @@ const defaultData = "/var/lib/postgresql/data"
 
 // image sees to it that the image is there, fetching it if it must.
 func (e *Engine) image(ctx context.Context, s pgengine.Spec) (imageFacts, error) {
-	found, err := e.client.ImageInspect(ctx, s.Image)
+	look := func(ctx context.Context) (client.ImageInspectResult, error) {
+		return e.client.ImageInspect(ctx, s.Image)
+	}
+	found, err := compose.Ask(ctx, e.limit, look)
 	if err != nil && strings.Contains(err.Error(), "No such image") {
 		if err := e.pull(ctx, s); err != nil {
 			return imageFacts{}, err
 		}
-		found, err = e.client.ImageInspect(ctx, s.Image)
+		found, err = compose.Ask(ctx, e.limit, look)
 	}
 	if err != nil {
 		return imageFacts{}, compose.EngineError(ctx, e.client, "look for image "+s.Image, err)

@@ -56,10 +56,16 @@ type instance struct {
 func (e *Engine) launch(ctx context.Context, s pgengine.Spec, p plan, user string) (*instance, error) {
 	name := "escrowctl-dr-test-" + s.Run
 	config, host := e.container(s, p, user)
-	made, err := e.client.ContainerCreate(ctx, client.ContainerCreateOptions{Name: name, Config: config, HostConfig: host})
+	made, err := compose.Ask(ctx, e.limit, func(ctx context.Context) (client.ContainerCreateResult, error) {
+		return e.client.ContainerCreate(ctx, client.ContainerCreateOptions{Name: name, Config: config, HostConfig: host})
+	})
 	if err != nil {
-		// A cancelled request may have been carried out all the same.
-		return nil, errors.Join(compose.EngineError(ctx, e.client, "create container "+name, err), e.discard(ctx, name))
+		told := compose.EngineError(ctx, e.client, "create container "+name, err)
+		if ctx.Err() == nil && !errors.Is(err, compose.ErrSilent) {
+			return nil, told
+		}
+		// A request that was given up may have been carried out all the same.
+		return nil, errors.Join(told, e.discard(ctx, name))
 	}
 	in := &instance{
 		engine: e, id: made.ID, keep: s.Keep, run: s.Run, said: newWords(),
@@ -74,9 +80,6 @@ func (e *Engine) launch(ctx context.Context, s pgengine.Spec, p plan, user strin
 
 // discard removes what a failed creation may have left.
 func (e *Engine) discard(ctx context.Context, name string) error {
-	if ctx.Err() == nil {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
 	defer cancel()
 	list, err := e.client.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("name", "^/"+name+"$")})
@@ -130,7 +133,9 @@ func (e *Engine) container(s pgengine.Spec, p plan, user string) (*container.Con
 
 func (in *instance) start(ctx context.Context) error {
 	e := in.engine
-	attached, err := e.client.ContainerAttach(ctx, in.id, client.ContainerAttachOptions{Stream: true, Stdin: true, Stdout: true, Stderr: true})
+	attached, err := compose.Ask(ctx, e.limit, func(ctx context.Context) (client.ContainerAttachResult, error) {
+		return e.client.ContainerAttach(ctx, in.id, client.ContainerAttachOptions{Stream: true, Stdin: true, Stdout: true, Stderr: true})
+	})
 	if err != nil {
 		return compose.EngineError(ctx, e.client, "attach to container "+in.info.Name, err)
 	}
@@ -139,7 +144,10 @@ func (in *instance) start(ctx context.Context) error {
 		_, _ = io.Copy(in.said, in.stream.Reader)
 		in.said.end()
 	}()
-	if _, err := e.client.ContainerStart(ctx, in.id, client.ContainerStartOptions{}); err != nil {
+	_, err = compose.Ask(ctx, e.limit, func(ctx context.Context) (client.ContainerStartResult, error) {
+		return e.client.ContainerStart(ctx, in.id, client.ContainerStartOptions{})
+	})
+	if err != nil {
 		return compose.EngineError(ctx, e.client, "start container "+in.info.Name, err)
 	}
 	select {
@@ -158,7 +166,9 @@ func (in *instance) start(ctx context.Context) error {
 // third of the time of a load. The file with the run's name tells the container
 // from another process that happens to have its number.
 func (in *instance) shortcut(ctx context.Context) {
-	facts, err := in.engine.client.ContainerInspect(ctx, in.id, client.ContainerInspectOptions{})
+	facts, err := compose.Ask(ctx, in.engine.limit, func(ctx context.Context) (client.ContainerInspectResult, error) {
+		return in.engine.client.ContainerInspect(ctx, in.id, client.ContainerInspectOptions{})
+	})
 	if err != nil || facts.Container.State == nil || facts.Container.State.Pid <= 1 {
 		return
 	}
