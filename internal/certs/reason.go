@@ -34,7 +34,7 @@ var (
 // ReasonOf finds in certbot's output why it failed.
 func ReasonOf(output string) Reason {
 	lines := strings.Split(strings.ReplaceAll(output, "\r", ""), "\n")
-	for _, find := range []func([]string) (Reason, bool){lockedReason, problemReason, challengeReason, noCAReason, renewReason} {
+	for _, find := range []func([]string) (Reason, bool){lockedReason, filesReason, problemReason, challengeReason, noCAReason, renewReason} {
 		if r, ok := find(lines); ok {
 			return r
 		}
@@ -55,6 +55,22 @@ func lockedReason(lines []string) (Reason, bool) {
 		if strings.Contains(line, "Another instance of Certbot is already running") {
 			return Reason{ReasonLocked, "another certbot is running: the loop of the certbot service, perhaps: try again when it has ended"}, true
 		}
+	}
+	return Reason{}, false
+}
+
+// filesReason is what certbot says of a directory that it cannot write: the cause,
+// and then advice that is the same for every cause.
+func filesReason(lines []string) (Reason, bool) {
+	for i, line := range lines {
+		if strings.TrimSpace(line) != "The following error was encountered:" || i+1 >= len(lines) {
+			continue
+		}
+		text := "certbot cannot use its files: " + strings.TrimSpace(lines[i+1])
+		if i+2 < len(lines) && strings.HasPrefix(lines[i+2], "Either run as root") {
+			text += ": e" + strings.TrimSpace(lines[i+2])[1:]
+		}
+		return Reason{ReasonOther, text}, true
 	}
 	return Reason{}, false
 }

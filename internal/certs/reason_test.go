@@ -33,6 +33,8 @@ Failed to renew certificate escrow.test with error: Some challenges have failed.
 			"the CA refused (serverInternal): The service is down for maintenance or had an internal error."},
 		{"a hook", "Failed to renew certificate escrow.test with error: expected /etc/letsencrypt/live/escrow.test/cert.pem to be a symlink", ReasonOther,
 			"escrow.test: expected /etc/letsencrypt/live/escrow.test/cert.pem to be a symlink"},
+		{"read-only files", "The following error was encountered:\n[Errno 30] Read-only file system: '/etc/letsencrypt/.certbot.lock'\nEither run as root, or set --config-dir, --work-dir, and --logs-dir to writeable paths.", ReasonOther,
+			"certbot cannot use its files: [Errno 30] Read-only file system: '/etc/letsencrypt/.certbot.lock': either run as root, or set --config-dir, --work-dir, and --logs-dir to writeable paths."},
 		{"anything else", "usage: certbot [SUBCOMMAND]\ncertbot: error: unrecognized arguments: --nonsense\n", ReasonOther, "certbot: error: unrecognized arguments: --nonsense"},
 		{"nothing", "", ReasonOther, "it said nothing"},
 	} {
