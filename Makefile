@@ -34,6 +34,7 @@ test: deps images ## run all tests, setting up what they need
 
 .PHONY: storm
 storm: deps images ## attack the whole binary; figures into docs/reliability.md
+	rm -f bin/storm/*.json # of earlier runs, that those of now would stand beside
 	STORM=full STORM_REPORT=$(CURDIR)/bin/storm STORM_PAGE=$(CURDIR)/docs/reliability.md \
 		go test -count=1 -p=1 -timeout 6h $(TEST_FLAGS) ./internal/storm/...
 	STORM=full go test -count=1 -timeout 2h $(TEST_FLAGS) ./cmd/escrowctl ./internal/backup -run 'TestMemory|TestEveryOption'

@@ -61,9 +61,10 @@ func bucketFaults() []fault {
 		writing("503 twice", "Part", 2, slow, 0),
 		writing("503 at the end", "Complete", 2, slow, 0),
 		writing("reset in a part", "Part", 2, s3fault.Reset(1<<20), 0),
-		writing("reset in every part", "Part", 0, s3fault.Reset(1<<20), 2, "connection", "check the network"),
+		patient(writing("reset in every part", "Part", 0, s3fault.Reset(1<<20), 2, "connection", "check the network")),
 		writing("answer lost", "Complete", 1, s3fault.LoseAnswer, 0),
-		writing("damage in a part", "Part", 1, s3fault.Damage, 2, "changed between the disk and the store"),
+		writing("damage in a part", "Part", 1, s3fault.Damage, 0), // it is refused, and sent again
+		patient(writing("damage in every part", "Part", 0, s3fault.Damage, 2, "changed between the disk and the store")),
 		{group: "S3", name: "wrong checksum returned", before: liar, on: []cell{on("backup", 2, lacks, "is not what was sent"), on("upload", 2, "is not what was sent")}},
 		{group: "S3", name: "upload not confirmed, no right to delete", before: addOnlyLiar, on: []cell{on("backup", 2, "the object is still there").soon()}},
 		reading("reset while read", func(s *stage) {
@@ -94,6 +95,12 @@ func quick(faults []fault, names ...string) []fault {
 		panic(fmt.Sprint("no such cells: ", left))
 	}
 	return faults
+}
+
+// patient is a fault that costs all tries of a part: ten, with up to 20 s between two.
+func patient(f fault) fault {
+	f.limit = 4 * time.Minute
+	return f
 }
 
 func s3Refused(s *stage) { s.set("AWS_ENDPOINT_URL_S3=http://127.0.0.1:9") }

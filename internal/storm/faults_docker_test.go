@@ -41,7 +41,7 @@ func dockerFaults() []fault {
 			on: []cell{on(inContainer, 3), on("dr-test", 0), on("backup", 0)}},
 		{group: group, name: "paused", before: hangs("."), limit: 2 * time.Minute, says: []string{"does not answer"},
 			on: []cell{on(inContainer, 3), on("dr-test", 0), on("backup", 0)}},
-		{group: group, name: "paused at the start", before: hangs("/start"), limit: 2 * time.Minute, leaves: true, says: []string{"does not answer"}, on: []cell{on(inContainer, 3)}},
+		{group: group, name: "paused at the start", before: hangs("/start"), limit: 2 * time.Minute, leaves: true, says: []string{"takes the request and does not answer"}, on: []cell{on(inContainer, 3)}},
 		{group: group, name: "slow", before: wired(func(w *kit.DockerWire) { w.Slow(100 * time.Millisecond) }), on: []cell{on(inContainer, 0)}},
 		{group: group, name: "container killed", at: dumpRead, act: containerKilled, on: []cell{on(inContainer, 3)}},
 	}

@@ -128,7 +128,9 @@ func (th *theatre) play(t *testing.T, f fault, c cell) {
 	if cmd.ready != nil {
 		cmd.ready(s)
 	}
-	res := s.attack(f, cmd)
+	res := kit.Result{Args: cmd.args, Code: -1}
+	defer func() { storm.Report.Record(t, f.group, f.name, res) }() // also where the test gave up
+	res = s.attack(f, cmd)
 	s.ended(f, c, res)
 	if f.after != nil {
 		f.after(s, res)
@@ -143,7 +145,6 @@ func (th *theatre) play(t *testing.T, f fault, c cell) {
 	}
 	s.cleanNext(cmd)
 	s.PG.Psql(t, "postgres", "DROP DATABASE IF EXISTS "+copyDB)
-	storm.Report.Record(t, f.group, f.name, res)
 }
 
 // attack runs the command under the fault.

@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -53,6 +55,11 @@ func Pause() {
 
 // Main runs the tests, writes the report and returns the exit code.
 func (s *Storm) Main(m *testing.M) int {
+	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGHUP} {
+		if signal.Ignored(sig) { // in the background or under nohup, and what is attacked would inherit it
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
+	}
 	code := m.Run()
 	err := s.Report.write(os.Getenv("STORM_REPORT"), os.Getenv("STORM_PAGE"))
 	if s.dir != "" {

@@ -64,18 +64,44 @@ func command(args []string) string {
 }
 
 // write puts AREA.json into a directory, and the table into its place in a page,
-// between two comments; "" for neither.
+// between two comments; "" for neither. What AREA.json has of other cells stays,
+// so that a part may be run anew.
 func (r *Report) write(dir, page string) error {
 	if len(r.entries) == 0 {
 		return nil
 	}
+	if dir == "" {
+		return r.publish(page)
+	}
+	if err := r.recall(filepath.Join(dir, r.Area+".json")); err != nil {
+		return err
+	}
 	return errors.Join(r.keep(dir), r.publish(page))
 }
 
-func (r *Report) keep(dir string) error {
-	if dir == "" {
+// recall adds what a file knows of cells that were not run now.
+func (r *Report) recall(file string) error {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
+	if err != nil {
+		return err
+	}
+	var earlier []Entry
+	if err := json.Unmarshal(text, &earlier); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	earlier = slices.DeleteFunc(earlier, func(e Entry) bool { return slices.ContainsFunc(r.entries, e.sameCell) })
+	r.entries = append(earlier, r.entries...)
+	return nil
+}
+
+func (e Entry) sameCell(other Entry) bool {
+	return e.Command == other.Command && e.Group == other.Group && e.Fault == other.Fault
+}
+
+func (r *Report) keep(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -117,7 +143,7 @@ func (r *Report) Markdown() string {
 	var rss int64
 	for _, e := range r.entries {
 		rss = max(rss, e.PeakRSS)
-		i := slices.IndexFunc(lines, func(l *line) bool { return l.Command == e.Command && l.Group == e.Group && l.Fault == e.Fault })
+		i := slices.IndexFunc(lines, func(l *line) bool { return l.sameCell(e) })
 		if i < 0 {
 			i = len(lines)
 			lines = append(lines, &line{Entry: e})
@@ -140,6 +166,9 @@ func (r *Report) Markdown() string {
 	fmt.Fprint(&out, "| group | fault | command | runs | ended with | longest |\n|---|---|---|---|---|---|\n")
 	for _, l := range lines {
 		slices.Sort(l.outcomes)
+		if l.failed > 0 {
+			l.outcomes = append(l.outcomes, fmt.Sprintf("**%d not as demanded**", l.failed))
+		}
 		fmt.Fprintf(&out, "| %s | %s | `%s` | %d | %s | %.1f s |\n", l.Group, l.Fault, l.Command, l.runs, strings.Join(l.outcomes, ", "), l.longest.Seconds())
 		failed += l.failed
 	}

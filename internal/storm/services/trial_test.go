@@ -101,12 +101,14 @@ func (b *bed) trial(t *testing.T, job string, clean kit.Call, c trial) {
 		undo = c.make(t, b)
 	}
 	c.call.Limit = c.within + 30*time.Second // to be told, too, where it hangs
+	res := kit.Result{Args: c.call.Args, Code: -1}
+	defer func() { storm.Report.Record(t, c.group, c.fault, res) }() // also where the test gave up
 	began := time.Now()
 	run := b.Start(t, c.call)
 	if c.during != nil {
 		c.during(t, b, run)
 	}
-	res := run.Wait(t)
+	res = run.Wait(t)
 	b.judge(t, c, res)
 	failed := res.Code != 0 && res.Code != 1 && res.Code != 75 && !found(res)
 	if last := b.lastSuccess(t, job); failed && c.call.Program == "" && last.After(began) {
@@ -133,7 +135,6 @@ func (b *bed) trial(t *testing.T, job string, clean kit.Call, c trial) {
 	if t.Failed() {
 		t.Logf("exit %d after %s: %s%s", res.Code, res.Took.Round(time.Millisecond), res.Stdout, res.Stderr)
 	}
-	storm.Report.Record(t, c.group, c.fault, res)
 }
 
 // found says whether a run that ended with 2 did all its work: it found
