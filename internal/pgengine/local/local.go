@@ -145,7 +145,7 @@ func (e *Engine) Start(ctx context.Context, s pgengine.Spec) (pgengine.Instance,
 		return nil, fmt.Errorf("the directory %s is too deep for a unix socket: set TMPDIR to a shorter one", e.Dir)
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make a directory for the server: %w", err)
+		return nil, fmt.Errorf("make a directory for the server: %w: set TMPDIR to a disk with room that this user may write", err)
 	}
 	in := &instance{dir: dir, bin: bin, keep: s.Keep, now: e.Now, as: as, ended: make(chan struct{}), info: pgengine.Info{Engine: e.Name(), Name: dir, Storage: pgengine.Disk}}
 	if err := in.start(ctx, s); err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/pgengine"
+	"github.com/stellarescrow/escrowctl/internal/storm/kit"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
 
@@ -78,6 +79,18 @@ func segments(t *testing.T) map[int]bool {
 		}
 	}
 	return there
+}
+
+// TestNoInodes: a directory with room in which nothing can be made says what to do.
+func TestNoInodes(t *testing.T) {
+	now := time.Now()
+	e := open(t, &now)
+	e.Dir = filepath.Join(e.Dir, "full")
+	kit.Tmpfs(t, e.Dir, "size=1g,nr_inodes=1,mode=755")
+	_, err := e.Start(t.Context(), pgengine.Spec{SQL: 1 << 20, Owner: "o", Expires: now.Add(time.Hour), Log: t.Logf})
+	if err == nil || !strings.Contains(err.Error(), "no space left on device: set TMPDIR") {
+		t.Errorf("%v", err)
+	}
 }
 
 // TestReap: what goes is what has lost its owner, and what was kept when its time
