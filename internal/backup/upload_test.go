@@ -131,6 +131,21 @@ func TestSweepLeavesOthers(t *testing.T) {
 	if err := abandon(); err == nil {
 		t.Error("this host's dead upload was completed")
 	}
+	// Nor does 'backup upload' leave what one of its own kind was killed in.
+	if err := remote.Delete(t.Context(), mine.Name); err != nil {
+		t.Fatal(err)
+	}
+	finish, abandon = begin(t, remote, "stellar_escrow_20260226T020000Z.sql.gz"), begin(t, remote, mine.Name)
+	swept, err := CatchUp{Local: o.Local, Remote: remote, Naming: naming, Now: c.now}.Sweep(t.Context())
+	if err != nil || !slices.Equal(swept, []string{mine.Name}) {
+		t.Errorf("swept by an upload: %v, %v", swept, err)
+	}
+	if err := finish(); err != nil {
+		t.Errorf("the other host's upload: %v", err)
+	}
+	if err := abandon(); err == nil {
+		t.Error("this host's dead upload was completed")
+	}
 	// A day later nobody sends that any more.
 	begin(t, remote, "stellar_escrow_20260227T020000Z.sql.gz")
 	c.now = c.now.Add(25 * time.Hour)

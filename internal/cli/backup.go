@@ -370,6 +370,13 @@ func (a *App) upload(ctx context.Context, d *deps, remote store.Store) (Outcome,
 	catchUp := backup.CatchUp{
 		Local: d.local(), Remote: remote, Naming: d.naming(), Keep: backup.Retention(d.cfg.Backup.BucketRetention), Verified: verified, Now: a.io.Now(),
 	}
+	swept, err := catchUp.Sweep(ctx)
+	if err != nil {
+		a.io.Warn("unfinished uploads: %v", err)
+	}
+	if len(swept) > 0 {
+		a.io.Log("swept what a killed run left: %s", strings.Join(swept, ", "))
+	}
 	sent, err := catchUp.Run(ctx)
 	for _, s := range sent.Stuck {
 		err = errors.Join(err, s.Err)
