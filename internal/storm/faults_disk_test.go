@@ -50,17 +50,20 @@ func diskFaults() []fault {
 
 // smallDisk puts a directory on a disk of its own, which has room again when the
 // fault ends.
-func smallDisk(s *stage, dir string) {
+func smallDisk(s *stage, dir string) { ownDisk(s, dir, "40m") }
+
+// ownDisk does so with a disk of a size, and few inodes.
+func ownDisk(s *stage, dir, size string) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		s.t.Fatal(err)
 	}
 	kept := dir + ".kept"
 	copyAll(s.t, dir, kept)
-	kit.Tmpfs(s.t, dir, "size=40m,nr_inodes=100")
+	kit.Tmpfs(s.t, dir, "size="+size+",nr_inodes=100")
 	copyAll(s.t, kept+"/.", dir) // its mode too
 	s.later(func() {
 		fillers, _ := filepath.Glob(filepath.Join(dir, "fill*"))
-		remount(s, dir, 0, "size=1g,nr_inodes=10000")
+		remount(s, dir, 0, "size="+roomy+",nr_inodes=10000")
 		for _, file := range fillers {
 			if err := os.Remove(file); err != nil {
 				s.t.Error(err)
@@ -92,13 +95,16 @@ func mounted(dir string) bool {
 	return syscall.Stat(dir, &here) == nil && syscall.Stat(filepath.Dir(dir), &above) == nil && here.Dev != above.Dev
 }
 
+// roomy is enough for a recovery test, whose first question is how much is free.
+const roomy = "1g"
+
 func readOnly(s *stage, dir string) {
-	smallDisk(s, dir)
+	ownDisk(s, dir, roomy)
 	remount(s, dir, syscall.MS_RDONLY, "")
 }
 
 func noInodes(s *stage, dir string) {
-	smallDisk(s, dir)
+	ownDisk(s, dir, roomy)
 	for i := range 200 {
 		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("fill%03d", i)), nil, 0o600); errors.Is(err, syscall.ENOSPC) {
 			return
