@@ -112,7 +112,7 @@ func (d *deps) inspectCron(ctx context.Context) (*cronView, error) {
 		return nil, err
 	}
 	v := &cronView{jobs: jobs, host: schedule.Host{
-		Zone: zone, Now: d.app.io.Now(), Command: commandOf, Misspelt: misspelt, Program: h.Program, Writable: h.Writable,
+		Zone: zone, Now: d.app.io.Now(), Command: commandOf, Misspelt: misspelt, Program: h.Program, Writable: h.Writable, Config: h.Config,
 	}}
 	v.daemon, _ = h.Daemon()
 	v.sources, v.unread = h.Sources(ctx)

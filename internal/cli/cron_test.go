@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/user"
@@ -39,7 +40,7 @@ func cronTree(t *testing.T, inv *invocation, crontab string) (file string) {
 	file = filepath.Join(root, "var/spool/cron/crontabs", me.Username)
 	for name, text := range map[string]string{
 		"crontab": fakeCrontab, "usr/local/bin/escrowctl": "x", "opt/stellarescrow/scripts/backup.sh": "x", "var/log/any.log": "", "proc/9/comm": "cron\n",
-		"etc/cron.d/empty": "", "var/spool/cron/crontabs/" + me.Username: crontab,
+		"etc/cron.d/empty": "", "etc/%H.yaml": "", "var/spool/cron/crontabs/" + me.Username: crontab,
 	} {
 		path := filepath.Join(root, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -138,6 +139,45 @@ func TestCronCheck(t *testing.T) {
 				t.Error("nothing found")
 			}
 		})
+	}
+}
+
+// TestCronNoConfig: a row whose user may not read the configuration, as that of the
+// package, ends at once every night. What is read elsewhere is not known.
+func TestCronNoConfig(t *testing.T) {
+	const may = "nobody may not read /etc/escrowctl/escrowctl.yaml"
+	for _, tt := range []struct {
+		row  string // of /etc/cron.d
+		mode os.FileMode
+		dir  os.FileMode
+		says string
+	}{
+		{"nobody escrowctl backup", 0o640, 0o755, may},
+		{"nobody escrowctl backup", 0o644, 0o750, may + ": not below /etc/escrowctl"},
+		{"nobody escrowctl backup", 0o644, 0o755, ""},
+		{"root escrowctl backup", 0o600, 0o700, ""},
+		{"nobody sudo escrowctl backup", 0o640, 0o755, ""},
+		{"nobody cd /srv && escrowctl backup", 0o640, 0o755, ""},
+		{"nobody ESCROWCTL_CONFIG=/etc/other.yaml escrowctl backup", 0o640, 0o755, ""},
+		{"nobody nice escrowctl --config /etc/other.yaml backup", 0o640, 0o755, ""},
+		{"root escrowctl backup --config=/etc/none.yaml", 0o640, 0o755, "/etc/none.yaml does not exist"},
+		{"nobody escrowctl backup --config /etc/escrowctl/escrowctl.yaml", 0o640, 0o755, may},
+	} {
+		inv := invoke(t)
+		root := filepath.Join(cronTree(t, inv, ""), "../../../../..")
+		dir := filepath.Join(root, "etc/escrowctl")
+		err := errors.Join(
+			os.Mkdir(dir, 0o755), os.WriteFile(filepath.Join(dir, "escrowctl.yaml"), nil, tt.mode), os.Chmod(dir, tt.dir),
+			os.WriteFile(filepath.Join(root, "etc/other.yaml"), nil, 0o644),
+			os.WriteFile(filepath.Join(root, "etc/cron.d/ours"), []byte("PATH=/usr/local/bin\n0 2 * * * "+tt.row+"\n"), 0o644),
+		)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inv.run(t, "cron", "check")
+		if said := inv.out.String(); (tt.says != "") != strings.Contains(said, "/etc/cron.d/ours") || !strings.Contains(said, tt.says) {
+			t.Errorf("%s, %o in %o: %s%s", tt.row, tt.mode, tt.dir, said, &inv.errs)
+		}
 	}
 }
 

@@ -118,15 +118,67 @@ func (h Host) Writable(file, userName string) error {
 		return fmt.Errorf("%s is in no directory", file)
 	case err != nil:
 		return nil //nolint:nilerr // it cannot be seen from here
-	case u.Uid == "0" || permits(info, u):
+	case permits(info, u, mayWrite):
 		return nil
 	}
 	return fmt.Errorf("%s may not write %s", userName, what)
 }
 
-// permits says whether the mode lets the user write. Access control lists are
-// not looked at.
-func permits(info fs.FileInfo, u *user.User) bool {
+// Config says why a user's run from cron could not read its configuration file,
+// or nil. Without a name it is that of his home directory, else the system's,
+// neither of which has to be there.
+func (h Host) Config(file, userName string) error {
+	u, err := user.Lookup(userName)
+	if err != nil {
+		return nil //nolint:nilerr // whoever looks at the log says so
+	}
+	if file != "" {
+		if _, err := os.Stat(h.path(file)); filepath.IsAbs(file) && errors.Is(err, fs.ErrNotExist) && !strings.ContainsAny(file, "$`*?") {
+			return fmt.Errorf("%s does not exist", file)
+		}
+		return h.readable(file, u)
+	}
+	home := filepath.Join(u.HomeDir, filepath.Base(systemConfig))
+	if _, err := os.Stat(h.path(home)); err == nil {
+		return h.readable(home, u)
+	}
+	return h.readable(systemConfig, u)
+}
+
+// systemConfig is the configuration file that is read where nothing names another.
+const systemConfig = "/etc/escrowctl/escrowctl.yaml"
+
+// readable says what keeps the user from reading a file, or nil. What cannot be
+// seen from here is nil.
+func (h Host) readable(file string, u *user.User) error {
+	info, err := os.Stat(h.path(file))
+	if err != nil || !filepath.IsAbs(file) {
+		return nil //nolint:nilerr // it is not there, or not to be seen
+	}
+	if !permits(info, u, mayRead) {
+		return fmt.Errorf("%s may not read %s", u.Username, file)
+	}
+	for dir := filepath.Dir(file); dir != "/"; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(h.path(dir)); err == nil && !permits(info, u, maySearch) {
+			return fmt.Errorf("%s may not read %s: not below %s", u.Username, file, dir)
+		}
+	}
+	return nil
+}
+
+// What a mode permits to everybody.
+const (
+	mayRead   fs.FileMode = 0o004
+	mayWrite  fs.FileMode = 0o002
+	maySearch fs.FileMode = 0o001
+)
+
+// permits says whether the mode lets the user do it, as it lets root do all.
+// Access control lists are not looked at.
+func permits(info fs.FileInfo, u *user.User, what fs.FileMode) bool {
+	if u.Uid == "0" {
+		return true
+	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return true
@@ -138,9 +190,9 @@ func permits(info fs.FileInfo, u *user.User) bool {
 	mode := info.Mode().Perm()
 	switch {
 	case u.Uid == strconv.Itoa(int(st.Uid)):
-		return mode&0o200 != 0
+		return mode&(what<<6) != 0
 	case slices.Contains(groups, strconv.Itoa(int(st.Gid))):
-		return mode&0o020 != 0
+		return mode&(what<<3) != 0
 	}
-	return mode&0o002 != 0
+	return mode&what != 0
 }

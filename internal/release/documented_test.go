@@ -88,9 +88,10 @@ func (m administered) schedules(install, page string) {
 	m.types("admin", install, 0, "5 rows of the schedule, nothing wrong")
 	m.must("crontab -l", "/usr/bin/escrowctl backup >>", "/usr/bin/escrowctl dr-test >>")
 	m.must("escrowctl cron remove")
-	// As one who may read the configuration. The user of --system may not write
-	// the logs, which is told.
-	m.types("root", page, 1, "+0 2 * * * /usr/bin/escrowctl backup >> ", "5 rows in the crontab of root", "5 rows in the /etc/cron.d/escrowctl")
+	// As one who may read the configuration. The user of --system may not, nor
+	// write the logs, which is told.
+	m.types("root", page, 1, "+0 2 * * * /usr/bin/escrowctl backup >> ", "5 rows in the crontab of root", "5 rows in the /etc/cron.d/escrowctl",
+		"backup may not read /etc/escrowctl/escrowctl.yaml", "backup may not write /var/log")
 	m.must("crontab -l", "\n0 2 * * * /usr/bin/escrowctl backup >>")
 	m.must("cat /etc/cron.d/escrowctl", "\n0 2 * * * backup /usr/bin/escrowctl backup >>")
 }

@@ -50,6 +50,9 @@ type Host struct {
 	Program func(name, searchPath string) error
 	// Writable says why user could not write to the file.
 	Writable func(file, user string) error
+	// Config says why user could not read the configuration file, or the one that
+	// is found without a name. nil is not to look.
+	Config func(file, user string) error
 }
 
 // Code is the kind of a finding. It is stable over releases.
@@ -65,6 +68,7 @@ const (
 	NoProgram  Code = "no_program" // the program is not where the row says
 	NoShell    Code = "no_shell"   // SHELL runs no commands
 	NoLog      Code = "no_log"     // the log cannot be written, so nothing runs
+	NoConfig   Code = "no_config"  // the configuration cannot be read
 	Double     Code = "double"     // done twice
 	OldScript  Code = "old_script" // done by the script alone
 	OtherTime  Code = "other_time" // not at the runbook's time
@@ -317,6 +321,11 @@ func (in *Inspection) judge(p *Placed, c call, job *JobState, h Host) {
 	search := cmp.Or(p.Row.Env["PATH"], "/usr/bin:/bin")
 	if err := h.Program(c.program, search); err != nil {
 		fault(NoProgram, err.Error(), "install the program there, or run 'escrowctl cron install'")
+	}
+	if file, known := c.config(p.Row); known && !c.script && h.Config != nil {
+		if err := h.Config(file, p.User); err != nil {
+			fault(NoConfig, err.Error(), fmt.Sprintf("let %s read it, or correct the row", cmp.Or(p.User, "its user")))
+		}
 	}
 	if c.log != "" {
 		if err := h.Writable(c.log, p.User); err != nil {
