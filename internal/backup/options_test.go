@@ -48,9 +48,9 @@ func ways() []way {
 	}
 	for _, codec := range []sqldump.Codec{sqldump.Gzip, sqldump.Zstd} {
 		for _, n := range jobs {
-			out = append(out, way{codec, sqldump.DefaultLevel, n, false})
+			out = append(out, way{codec, codec.DefaultLevel(), n, false})
 		}
-		out = append(out, way{codec, sqldump.DefaultLevel, 8, true})
+		out = append(out, way{codec, codec.DefaultLevel(), 8, true})
 	}
 	return out
 }

@@ -91,7 +91,7 @@ type Backup struct {
 	Dir             string        `yaml:"dir"`
 	Name            string        `yaml:"name"`        // what file names begin with
 	Compression     string        `yaml:"compression"` // gzip or zstd
-	Level           int           `yaml:"level"`       // 1 (fastest) to 9
+	Level           int           `yaml:"level"`       // 1 (fastest) to 9; 0: the compression's own
 	Jobs            int           `yaml:"jobs"`        // 0: one for each core
 	Recipients      []string      `yaml:"recipients"`  // age public keys; none: not encrypted
 	IdentityFile    string        `yaml:"identity_file"`

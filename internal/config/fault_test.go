@@ -46,7 +46,7 @@ func TestFaultyValues(t *testing.T) {
 		{"backup.name", "-rf", "not usable"},
 		{"backup.name", "a\nb", "not usable"},
 		{"backup.compression", "gz", "did you mean gzip?"},
-		{"backup.level", "10", "out of range: write a number from 1 to 9"},
+		{"backup.level", "10", "out of range: write a number from 0 to 9"},
 		{"backup.level", "best", "not a whole number"},
 		{"backup.jobs", "-1", "out of range"},
 		{"backup.recipients", "age1abc", "not an age recipient: write the public key that age-keygen prints"},
@@ -135,8 +135,8 @@ func TestFaultyFiles(t *testing.T) {
 			"backup.retenton (file escrowctl.yaml:9): unknown key: did you mean backup.retention?",
 			"backup.xyzzy (file escrowctl.yaml:10): unknown key: remove it; escrowctl config show lists all keys",
 		}},
-		{"all at once, in order", "backup:\n  level: 0\nenv: prod\ns3:\n  part_size: 8\n", []string{
-			`backup.level: "0" (file escrowctl.yaml:2): out of range: write a number from 1 to 9`,
+		{"all at once, in order", "backup:\n  level: 10\nenv: prod\ns3:\n  part_size: 8\n", []string{
+			`backup.level: "10" (file escrowctl.yaml:2): out of range: write a number from 0 to 9`,
 			`env: "prod" (file escrowctl.yaml:3): not one of production, staging, development: did you mean production?`,
 			`s3.part_size: "8" (file escrowctl.yaml:5): out of range: write a size from 5MiB to 5GiB`,
 		}},

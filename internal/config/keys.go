@@ -50,7 +50,7 @@ func keys() []*key {
 		{name: "backup.dir", def: "/var/backups/stellarescrow", env: []string{"BACKUP_DIR"}, access: path(func(c *Config) *string { return &c.Backup.Dir })},
 		{name: "backup.name", def: "stellar_escrow", access: text(func(c *Config) *string { return &c.Backup.Name }, backupName)},
 		{name: "backup.compression", def: "gzip", access: text(func(c *Config) *string { return &c.Backup.Compression }, oneOf("gzip", "zstd"))},
-		{name: "backup.level", def: "3", access: whole(func(c *Config) *int { return &c.Backup.Level }, 1, 9)},
+		{name: "backup.level", def: "0", access: whole(func(c *Config) *int { return &c.Backup.Level }, 0, 9)},
 		{name: "backup.jobs", def: "0", access: whole(func(c *Config) *int { return &c.Backup.Jobs }, 0, 1024)},
 		{name: "backup.recipients", emptyOK: true, access: list(func(c *Config) *[]string { return &c.Backup.Recipients }, recipient)},
 		{name: "backup.identity_file", emptyOK: true, access: path(func(c *Config) *string { return &c.Backup.IdentityFile })},

@@ -34,10 +34,15 @@ func (c Codec) Extension() string {
 	return ".sql.gz"
 }
 
-// DefaultLevel is klauspost/compress level 3 for gzip, which on COPY text is
-// both smaller and faster than gzip -6 (bench/RESULTS.md), and zstd's own
-// default of 3 ("default" of klauspost's four speeds).
-const DefaultLevel = 3
+// DefaultLevel returns klauspost/compress level 2 for gzip, which makes of COPY
+// text what gzip -6 does, in a sixth of the time (docs/decisions/0011), and zstd's
+// own default of 3 ("default" of klauspost's four speeds).
+func (c Codec) DefaultLevel() int {
+	if c == Zstd {
+		return 3
+	}
+	return 2
+}
 
 // maxWindow is how far back zstd data may refer, in bytes, which is what a
 // decoder makes room for before it has read any: a frame of some bytes may claim
@@ -60,7 +65,11 @@ func newCompressor(c Codec, level int) (compressor, error) {
 		if err != nil {
 			return nil, fmt.Errorf("gzip level %d: %w", level, err)
 		}
-		return &gzipCompressor{w: w}, nil
+		letters, err := gzip.NewWriterLevel(io.Discard, gzip.HuffmanOnly)
+		if err != nil {
+			return nil, err
+		}
+		return &gzipCompressor{w, letters}, nil
 	case Zstd:
 		enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1),
 			zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)), zstd.WithEncoderCRC(true))
@@ -72,17 +81,38 @@ func newCompressor(c Codec, level int) (compressor, error) {
 	return nil, fmt.Errorf("compression %q: use %s or %s", c, Gzip, Zstd)
 }
 
-type gzipCompressor struct{ w *gzip.Writer }
+// hopeless is the share of a member's size from which on matches may have cost
+// more than they saved: random bytes, as bytea writes them, hold ever new ones.
+const hopeless = 0.6
+
+type gzipCompressor struct{ w, letters *gzip.Writer }
 
 func (g *gzipCompressor) compress(dst *bytes.Buffer, sql []byte, first bool) error {
-	g.w.Reset(dst)
-	if first {
-		g.w.Comment = mark
-	}
-	if _, err := g.w.Write(sql); err != nil {
+	start := dst.Len()
+	if err := member(g.w, dst, sql, first); err != nil {
 		return err
 	}
-	return g.w.Close()
+	matched := dst.Len() - start
+	if float64(matched) < hopeless*float64(len(sql)) {
+		return nil
+	}
+	dst.Truncate(start)
+	if err := member(g.letters, dst, sql, first); err != nil || dst.Len()-start <= matched {
+		return err
+	}
+	dst.Truncate(start)
+	return member(g.w, dst, sql, first)
+}
+
+func member(w *gzip.Writer, dst *bytes.Buffer, sql []byte, first bool) error {
+	w.Reset(dst)
+	if first {
+		w.Comment = mark
+	}
+	if _, err := w.Write(sql); err != nil {
+		return err
+	}
+	return w.Close()
 }
 
 type zstdCompressor struct{ enc *zstd.Encoder }

@@ -17,7 +17,7 @@ import (
 // all cores.
 type Options struct {
 	Codec      Codec
-	Level      int // 1 (fastest) to 9
+	Level      int // 1 (fastest) to 9; 0 is the codec's DefaultLevel
 	Jobs       int // goroutines that compress; 0 is one a core
 	MemberSize int // bytes of SQL a member; 0 is MemberSize
 	// Progress, if not nil, is called after each member with the sums so far.
@@ -29,7 +29,7 @@ func (o Options) withDefaults() Options {
 		o.Codec = Gzip
 	}
 	if o.Level == 0 {
-		o.Level = DefaultLevel
+		o.Level = o.Codec.DefaultLevel()
 	}
 	if o.Jobs <= 0 {
 		o.Jobs = runtime.GOMAXPROCS(0)
