@@ -28,6 +28,7 @@ var (
 	challengeDetail = regexp.MustCompile(`^\s*Detail:\s*(.+)$`)
 	failedToRenew   = regexp.MustCompile(`Failed to renew certificate (\S+) with error: (.+)$`)
 	hostInError     = regexp.MustCompile(`host='([^']+)', port=(\d+)`)
+	requesting      = regexp.MustCompile(`Requesting ([^\s/]+)\S*: `) // any CA's host, and the path
 	acmeProblem     = regexp.MustCompile(`urn:ietf:params:acme:error:(\w+) :: (.+)$`)
 )
 
@@ -127,10 +128,13 @@ func noCAReason(lines []string) (Reason, bool) {
 		"timed out", "No route to host", "Network is unreachable", "CERTIFICATE_VERIFY_FAILED", "Connection reset by peer", "Remote end closed connection"}
 	for _, line := range lines {
 		if !strings.Contains(line, "Max retries exceeded") && !strings.Contains(line, "ConnectionError") && !strings.Contains(line, "ConnectionPool") &&
-			!strings.Contains(line, "Requesting acme") && !strings.Contains(line, "Connection aborted") {
+			!requesting.MatchString(line) && !strings.Contains(line, "Connection aborted") {
 			continue
 		}
 		where := ""
+		if m := requesting.FindStringSubmatch(line); m != nil {
+			where = " at " + m[1]
+		}
 		if m := hostInError.FindStringSubmatch(line); m != nil {
 			where = " at " + m[1] + ":" + m[2]
 		}

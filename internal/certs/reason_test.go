@@ -29,6 +29,8 @@ Failed to renew certificate escrow.test with error: Some challenges have failed.
 			"another certbot is running: the loop of the certbot service, perhaps: try again when it has ended"},
 		{"CA times out", "Failed to renew certificate escrow.test with error: HTTPSConnectionPool(host='acme-v02.api.letsencrypt.org', port=443): Read timed out. (read timeout=45)", ReasonNoCA,
 			"the CA at acme-v02.api.letsencrypt.org:443 cannot be reached: timed out"},
+		{"CA of one's own resets", "Failed to renew certificate escrow.test with error: Requesting ca.internal/dir: Connection reset by peer", ReasonNoCA,
+			"the CA at ca.internal cannot be reached: Connection reset by peer"},
 		{"CA in maintenance", "An unexpected error occurred:\nacme.messages.Error: urn:ietf:params:acme:error:serverInternal :: The server experienced an internal error :: The service is down for maintenance or had an internal error.", ReasonOther,
 			"the CA refused (serverInternal): The service is down for maintenance or had an internal error."},
 		{"a hook", "Failed to renew certificate escrow.test with error: expected /etc/letsencrypt/live/escrow.test/cert.pem to be a symlink", ReasonOther,
