@@ -40,7 +40,7 @@ func (r *Report) Record(t testing.TB, group, fault string, res Result) {
 		outcome = "killed"
 	}
 	r.Add(Entry{
-		Command: command(res.Args), Group: group, Fault: fault, Outcome: outcome, Took: res.Took, PeakRSS: res.PeakRSS, Failed: t.Failed(),
+		Command: strings.Join(res.Args, " "), Group: group, Fault: fault, Outcome: outcome, Took: res.Took, PeakRSS: res.PeakRSS, Failed: t.Failed(),
 	})
 }
 
@@ -49,18 +49,6 @@ func (r *Report) Add(e Entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.entries = append(r.entries, e)
-}
-
-// command is the words before the first flag or operand that is none.
-func command(args []string) string {
-	var words []string
-	for _, a := range args {
-		if a == "latest" || strings.Trim(a, "abcdefghijklmnopqrstuvwxyz-") != "" || strings.HasPrefix(a, "-") {
-			break
-		}
-		words = append(words, a)
-	}
-	return strings.Join(words, " ")
 }
 
 // write puts AREA.json into a directory, and the table into its place in a page,

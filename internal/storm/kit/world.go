@@ -107,7 +107,9 @@ type Host struct {
 // Host sets a host up. Its directory may be passed by every user.
 func (w *World) Host(t testing.TB) *Host {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "es") // short: a recovery test puts a socket below it
+	// Short, and not below $TMPDIR: a recovery test puts a socket deep below it.
+	dir := filepath.Join("/tmp", "es"+strings.ToLower(rand.Text()[:6]))
+	err := os.Mkdir(dir, 0o755)
 	if err == nil {
 		err = os.Chmod(dir, 0o755)
 	}
@@ -120,7 +122,7 @@ func (w *World) Host(t testing.TB) *Host {
 		}
 	})
 	h := &Host{
-		World: w, Dir: dir, Backups: filepath.Join(dir, "backups"), State: filepath.Join(dir, "state"), Tmp: filepath.Join(dir, "tmp"),
+		World: w, Dir: dir, Backups: filepath.Join(dir, "backups"), State: filepath.Join(dir, "state"), Tmp: filepath.Join(dir, "t"),
 		mark: "STORM_MARK=" + rand.Text(),
 	}
 	t.Cleanup(h.killAll)
