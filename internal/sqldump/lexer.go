@@ -44,7 +44,7 @@ type lexer struct {
 	block    int    // depth of nested /* */
 	skip     bool   // the next byte of an escape string is escaped
 	resume   lexMode
-	hasQuote bool // only white space since a string of mode resume ended
+	hasQuote bool // a string of mode resume ended just before: a quote here is the second of two
 
 	parens int
 	begins int     // depth of BEGIN ATOMIC and CASE in a function body
@@ -119,6 +119,9 @@ func (l *lexer) scan(b []byte, pos int, eof bool) (int, event) {
 func (l *lexer) top(b []byte, pos int, eof bool) (next int, ev event, wait bool) {
 	c := b[pos]
 	if isSpace(c) {
+		// The server lets a string go on in the next line. psql, which reads line
+		// by line, does not, and it is what a dump is written for.
+		l.hasQuote = false
 		return pos + 1, evMore, false
 	}
 	last := pos+1 >= len(b)
@@ -127,9 +130,10 @@ func (l *lexer) top(b []byte, pos int, eof bool) (next int, ev event, wait bool)
 	}
 	switch {
 	case c == '-' && !last && b[pos+1] == '-':
+		l.hasQuote = false
 		return l.lineComment(b, pos, eof)
 	case c == '/' && !last && b[pos+1] == '*':
-		l.mode, l.block = modeBlock, 1
+		l.mode, l.block, l.hasQuote = modeBlock, 1, false
 		return pos + 2, evMore, false
 	case c == '\\' && !l.started:
 		end := bytes.IndexByte(b[pos:], '\n')

@@ -304,6 +304,9 @@ func FuzzSplitter(f *testing.F) {
 	f.Add(head+tailBlock, uint16(1), uint64(2))
 	f.Add("COPY t (a) FROM stdin;\n\\.\n", uint16(3), uint64(3))
 	f.Add("SELECT $a$ ; $b$ $a$; SELECT E'\\'' ';' ;", uint16(3), uint64(3))
+	f.Add("SELECT E'a' -- a comment\n '\\'; SELECT 1;';", uint16(9), uint64(3))
+	f.Add("SELECT E'a' '\\';", uint16(9), uint64(3))
+	f.Add("SELECT E'a' /* a comment */\n '\\';", uint16(9), uint64(3))
 	f.Add("CREATE FUNCTION f() BEGIN ATOMIC SELECT 1; CASE END; END;", uint16(9), uint64(3))
 	f.Fuzz(func(t *testing.T, text string, size uint16, seed uint64) {
 		if strings.Contains(text, "standard_conforming_strings = off") {
