@@ -69,3 +69,42 @@ func TestPruneKilled(t *testing.T) {
 		}
 	}
 }
+
+// struck is a bucket in whose sweep the run is killed.
+type struck struct{ store.Store }
+
+func (struck) Sweep(context.Context, time.Time, func(string) bool) ([]string, error) {
+	panic("killed")
+}
+
+// TestKilledWhileSweeping: what a killed run left in the bucket is known by its
+// temporary file alone, also after a second run that was killed while it swept.
+func TestKilledWhileSweeping(t *testing.T) {
+	o, c := fakeOptions(t)
+	c.now = time.Now().Add(time.Hour) // the bucket's uploads are begun before the run
+	remote := bucket(t)
+	dead := "stellar_escrow_20260228T020000Z.sql.gz"
+	temp, err := o.Local.Create(dead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = temp.Close() })
+	abandon := begin(t, remote, dead)
+	o.Remote = struck{remote}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the run was not killed")
+			}
+		}()
+		_, _ = Run(t.Context(), o)
+	}()
+	o.Remote = remote
+	res := mustRun(t, o)
+	if len(res.Swept) != 2 || res.Swept[0] != dead || !strings.Contains(res.Swept[1], dead) {
+		t.Errorf("swept %v", res.Swept)
+	}
+	if err := abandon(); err == nil {
+		t.Error("the dead upload was completed")
+	}
+}

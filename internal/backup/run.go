@@ -126,11 +126,6 @@ type globals struct {
 // prepare sweeps what a killed run left, and finds the last backup. The caller
 // holds the locks, so that whatever is unfinished now is dead.
 func (r *run) prepare(ctx context.Context) error {
-	swept, err := r.Local.Sweep(ctx, r.started, r.Naming.Owns)
-	r.res.Swept = swept
-	if err != nil {
-		r.warn("temporary files: %v", err)
-	}
 	copies, err := Copies(ctx, r.Local, r.Naming)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNoBackup, err)
@@ -144,18 +139,29 @@ func (r *run) prepare(ctx context.Context) error {
 			return fmt.Errorf("%w: %s is there already, taken in this very second: run it again", ErrNoBackup, c.Name)
 		}
 	}
-	if r.Remote == nil {
-		return nil
+	if r.Remote != nil {
+		r.prepareRemote(ctx, copies)
 	}
+	// Temporary files last: they alone tell whose an unfinished upload is, also to
+	// the next run if this one is killed here.
+	swept, err := r.Local.Sweep(ctx, r.started, r.Naming.Owns)
+	r.res.Swept = append(r.res.Swept, swept...)
+	if err != nil {
+		r.warn("temporary files: %v", err)
+	}
+	return nil
+}
+
+// prepareRemote sweeps in the bucket. A fault of it never costs the local backup.
+func (r *run) prepareRemote(ctx context.Context, copies []Copy) {
 	if err := r.Remote.CheckWritable(ctx); err != nil {
 		r.res.UploadErr = err
-		return nil //nolint:nilerr // a fault of the bucket never costs the local backup
+		return
 	}
-	r.sweepUploads(ctx, copies, swept)
+	r.sweepUploads(ctx, copies)
 	if r.res.Last == nil {
 		r.lastRemote(ctx)
 	}
-	return nil
 }
 
 // lastRemote looks for the last backup in the bucket, for a host that has none.

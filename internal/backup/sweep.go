@@ -3,7 +3,6 @@ package backup
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/store"
@@ -15,18 +14,31 @@ import (
 const foreignAge = 24 * time.Hour
 
 // sweepUploads removes the unfinished uploads that the run can answer for: this
-// host's own, which are of backups that it has, or of temporary files that it just
-// swept, and others' old ones.
-func (r *run) sweepUploads(ctx context.Context, copies []Copy, temps []string) {
-	own := func(name string) bool {
-		return isOf(copies)(name) ||
-			r.Naming.Owns(name) && slices.ContainsFunc(temps, func(temp string) bool { return strings.Contains(temp, name) })
+// host's own, which are of backups that it has, or of which a killed run left a
+// temporary file, and others' old ones.
+func (r *run) sweepUploads(ctx context.Context, copies []Copy) {
+	begun, err := r.begun(ctx)
+	if err != nil {
+		r.warn("temporary files: %v", err)
 	}
+	own := func(name string) bool { return isOf(copies)(name) || slices.Contains(begun, name) }
 	swept, err := sweepUploads(ctx, r.Remote, r.Naming, r.started, own)
 	r.res.Swept = append(r.res.Swept, swept...)
 	if err != nil {
 		r.warn("unfinished uploads: %v", err)
 	}
+}
+
+// begun are the names of what killed runs left temporary files of, which stay.
+func (r *run) begun(ctx context.Context) ([]string, error) {
+	var names []string
+	_, err := r.Local.Sweep(ctx, r.started, func(name string) bool {
+		if r.Naming.Owns(name) {
+			names = append(names, name)
+		}
+		return false
+	})
+	return names, err
 }
 
 // Sweep removes what killed uploads of this host's backups left in the bucket, and
