@@ -185,7 +185,7 @@ func (d *deps) cronRows(f cronInstall) (rows []string, jobs []schedule.Job, note
 			place.User = d.app.cron.User()
 		}
 	}
-	if file := d.cfg.File; file != "" && file != systemConfig {
+	if file := d.cfg.File; file != "" && file != config.SystemFile {
 		if file, err = absolute(file); err != nil {
 			return nil, nil, nil, err
 		}
@@ -208,9 +208,6 @@ func (d *deps) cronRows(f cronInstall) (rows []string, jobs []schedule.Job, note
 	}
 	return rows, jobs, notes, nil
 }
-
-// systemConfig is the file that is read wherever escrowctl runs.
-const systemConfig = "/etc/escrowctl/escrowctl.yaml"
 
 // programPath returns the path that the rows call.
 func (f cronInstall) programPath() (string, error) {
@@ -277,7 +274,7 @@ func (d *deps) warnCron(ctx context.Context, f cronInstall) bool {
 		d.app.io.Warn(format, args...)
 	}
 	if names := d.fromEnvironment(); len(names) > 0 {
-		warn("cron's jobs do not have %s of your environment: put the settings into %s, mode 0600, or a profile", strings.Join(names, ", "), systemConfig)
+		warn("cron's jobs do not have %s of your environment: put the settings into %s, mode 0600, or a profile", strings.Join(names, ", "), config.SystemFile)
 	}
 	if f.dryRun {
 		return warned

@@ -112,7 +112,7 @@ func (d *deps) cronProbe() check.Probe {
 			parts = append(parts, check.Result{ID: "crontabs", Status: check.Unknown, Summary: v.unread.Error(), Action: "run it as root, who may read all crontabs"})
 		}
 		if names := d.fromEnvironment(); rows > 0 && len(names) > 0 {
-			parts = append(parts, check.Result{ID: "environment", Status: check.Warning, Action: "put the settings into " + systemConfig + ", mode 0600, or a profile",
+			parts = append(parts, check.Result{ID: "environment", Status: check.Warning, Action: "put the settings into " + config.SystemFile + ", mode 0600, or a profile",
 				Summary: "cron's jobs do not have " + strings.Join(names, ", ") + " of your environment"})
 		}
 		return doctor.Gather(health.ScheduleID, parts, fmt.Sprintf("%s runs, %d rows of the schedule, nothing wrong", v.daemon, rows))

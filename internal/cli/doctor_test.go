@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stellarescrow/escrowctl/internal/check"
+	"github.com/stellarescrow/escrowctl/internal/config"
 	"github.com/stellarescrow/escrowctl/internal/health"
 	"github.com/stellarescrow/escrowctl/internal/testenv"
 )
@@ -117,7 +118,7 @@ func TestDoctorCron(t *testing.T) {
 		"none":        {"", "", check.Critical, "no crontab runs escrowctl backup (and 4 more)", "escrowctl cron install"},
 		"bad shell":   {"SHELL=/usr/sbin/nologin\n" + cronRows(t), "", check.Critical, "runs no commands", "SHELL=/bin/sh"},
 		"bad path":    {"PATH=/opt\n" + strings.ReplaceAll(cronRows(t), "/usr/local/bin/", ""), "", check.Critical, "in none of /opt", "cron install"},
-		"environment": {cronRows(t), "S3_BUCKET=s3://x-y-z", check.Warning, "cron's jobs do not have S3_BUCKET", systemConfig},
+		"environment": {cronRows(t), "S3_BUCKET=s3://x-y-z", check.Warning, "cron's jobs do not have S3_BUCKET", config.SystemFile},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inv := invoke(t)

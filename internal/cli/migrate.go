@@ -10,6 +10,7 @@ import (
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 	"github.com/stellarescrow/escrowctl/internal/check"
+	"github.com/stellarescrow/escrowctl/internal/config"
 	"github.com/stellarescrow/escrowctl/internal/ui"
 )
 
@@ -51,7 +52,7 @@ func (a *App) migrateScriptsCommand() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.crontab, "crontab", "", "read and change this `file` in place of the host's\ncrontabs")
-	fl.StringVar(&f.target, "write", systemConfig, "the configuration `file` to write\n")
+	fl.StringVar(&f.target, "write", config.SystemFile, "the configuration `file` to write\n")
 	fl.StringVar(&f.program, "program", "", "`path` of escrowctl in the rows (default this one)")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "show the difference, change nothing")
 	fl.BoolVar(&f.yes, "yes", false, "do not ask")

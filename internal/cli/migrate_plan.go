@@ -222,7 +222,7 @@ func (a *App) planRows(p *migration, f migrateFlags, jobs []schedule.Job, old ma
 		return err
 	}
 	place := schedule.Placement{Program: program, Zone: host.Zone, Now: host.Now}
-	if p.target != systemConfig {
+	if p.target != config.SystemFile {
 		place.Args = []string{"--config", p.target}
 	}
 	if f.night {
