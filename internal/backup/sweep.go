@@ -21,7 +21,8 @@ func (r *run) sweepUploads(ctx context.Context, copies []Copy) {
 	if err != nil {
 		r.warn("temporary files: %v", err)
 	}
-	own := func(name string) bool { return isOf(copies)(name) || slices.Contains(begun, name) }
+	here := isOf(copies)
+	own := func(name string) bool { return here(name) || slices.Contains(begun, name) }
 	swept, err := sweepUploads(ctx, r.Remote, r.Naming, r.started, own)
 	r.res.Swept = append(r.res.Swept, swept...)
 	if err != nil {

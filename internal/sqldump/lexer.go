@@ -118,10 +118,12 @@ func (l *lexer) scan(b []byte, pos int, eof bool) (int, event) {
 // to decide.
 func (l *lexer) top(b []byte, pos int, eof bool) (next int, ev event, wait bool) {
 	c := b[pos]
+	// The server lets a string go on in the next line. psql, which reads line by
+	// line, does not, and it is what a dump is written for: only what follows at
+	// once may be the second of two quotes.
+	quote := l.hasQuote
+	l.hasQuote = false
 	if isSpace(c) {
-		// The server lets a string go on in the next line. psql, which reads line
-		// by line, does not, and it is what a dump is written for.
-		l.hasQuote = false
 		return pos + 1, evMore, false
 	}
 	last := pos+1 >= len(b)
@@ -130,10 +132,9 @@ func (l *lexer) top(b []byte, pos int, eof bool) (next int, ev event, wait bool)
 	}
 	switch {
 	case c == '-' && !last && b[pos+1] == '-':
-		l.hasQuote = false
 		return l.lineComment(b, pos, eof)
 	case c == '/' && !last && b[pos+1] == '*':
-		l.mode, l.block, l.hasQuote = modeBlock, 1, false
+		l.mode, l.block = modeBlock, 1
 		return pos + 2, evMore, false
 	case c == '\\' && !l.started:
 		end := bytes.IndexByte(b[pos:], '\n')
@@ -150,8 +151,6 @@ func (l *lexer) top(b []byte, pos int, eof bool) (next int, ev event, wait bool)
 	if l.first {
 		l.started, l.start = true, pos
 	}
-	quote := l.hasQuote
-	l.hasQuote = false
 	switch {
 	case c == '\'':
 		l.mode = modeQuote
